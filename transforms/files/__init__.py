@@ -1,0 +1,1 @@
+"""Local paths and object stores behind one interface."""

@@ -1,0 +1,104 @@
+"""Local paths and object stores behind one interface, pyarrow's."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from urllib.parse import unquote, urlsplit
+
+from pyarrow import fs
+
+from transforms.errors import InputError
+
+SCHEMES = ("file", "gs", "s3")
+"""The schemes that an address may have; a plain path has none."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def scheme_of(uri: str) -> str:
+    """Returns the scheme of ``uri`` in lower case, empty for a plain path."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", uri)
+    return match.group(1).lower() if match else ""
+
+
+def check_uri(uri: str) -> None:
+    """Refuses an address that is empty, has control characters or a scheme outside SCHEMES.
+
+    Raises:
+      InputError: naming the address and the schemes there are.
+    """
+    if not uri or _CONTROL.search(uri):
+        raise InputError(f"{uri!r} is no address: it is empty or has control characters")
+    scheme = scheme_of(uri)
+    if scheme and scheme not in SCHEMES:
+        raise InputError(f"{uri!r}: scheme {scheme}:// is not read; use a local path, {', '.join(SCHEMES)}")
+
+
+def is_local(uri: str) -> bool:
+    """Returns whether ``uri`` lies on this machine."""
+    return scheme_of(uri) in ("", "file")
+
+
+def local_path(uri: str) -> str:
+    """Returns the absolute path of a local address, links not resolved."""
+    path = unquote(urlsplit(uri).path) if scheme_of(uri) == "file" else os.path.expanduser(uri)
+    return os.path.abspath(path)
+
+
+def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """Opens the file system that ``uri`` lies on.
+
+    ``AWS_ENDPOINT_URL`` and ``STORAGE_EMULATOR_HOST`` point at an emulator when they are set.
+
+    Returns:
+      The file system and the path within it.
+
+    Raises:
+      InputError: for an address that check_uri refuses.
+    """
+    check_uri(uri)
+    if is_local(uri):
+        return fs.LocalFileSystem(), local_path(uri)
+    path = uri.split("://", 1)[1].rstrip("/")
+    if scheme_of(uri) == "s3":
+        return fs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL")), path
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+    if emulator:
+        host = urlsplit(emulator if "://" in emulator else f"http://{emulator}")
+        return fs.GcsFileSystem(anonymous=True, scheme=host.scheme, endpoint_override=host.netloc), path
+    return fs.GcsFileSystem(), path
+
+
+def join(root: str, *parts: str) -> str:
+    """Appends path components to a path or address."""
+    return "/".join([root.rstrip("/"), *parts])
+
+
+def write_atomically(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
+    """Writes a small file that readers see whole or not at all; parents are made as needed."""
+    parent = path.rsplit("/", 1)[0]
+    filesystem.create_dir(parent, recursive=True)
+    if not isinstance(filesystem, fs.LocalFileSystem):
+        with filesystem.open_output_stream(path) as stream:  # an object appears when it is complete
+            stream.write(data)
+        return
+    temporary = f"{parent}/.{uuid.uuid4().hex}.tmp"
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def read_bytes(filesystem: fs.FileSystem, path: str) -> bytes:
+    """Reads a whole small file."""
+    with filesystem.open_input_stream(path) as stream:
+        data: bytes = stream.read()
+        return data

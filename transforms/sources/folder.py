@@ -1,0 +1,184 @@
+"""Folders and globs: a directory per label, optionally below a directory per split."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator
+
+from pyarrow import fs
+
+from transforms.errors import ErrorClass
+from transforms.files.filesystem import is_local, local_path, open_filesystem, scheme_of
+from transforms.sources.reference import ImageReference
+
+IMAGE_SUFFIXES = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".apng",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+    }
+    | {".avif", ".heic", ".heif"}
+)
+"""File names that a folder's listing takes for images; a glob or a manifest takes any name."""
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""Spellings of the three splits."""
+
+_MAGIC = re.compile(r"[*?\[]")
+
+
+def is_glob(uri: str) -> bool:
+    """Returns whether ``uri`` has wildcards and is not itself the name of a file."""
+    return bool(_MAGIC.search(uri)) and not (is_local(uri) and os.path.lexists(local_path(uri)))
+
+
+def glob_root(uri: str) -> str:
+    """Returns the part of a glob before its first wildcard component."""
+    kept = []
+    for part in uri.split("/"):
+        if _MAGIC.search(part):
+            break
+        kept.append(part)
+    return "/".join(kept) or ("/" if uri.startswith("/") else ".")
+
+
+def list_folder(root: str) -> Iterator[ImageReference]:
+    """Lists the images below a folder, in the order of their names.
+
+    Hidden files and directories, and files whose name is not that of an image, are passed over.
+    """
+    walk = _walk_local(local_path(root)) if is_local(root) else _walk_remote(root)
+    base = local_path(root) if is_local(root) else root.rstrip("/")
+    splits = _has_split_directories(base)
+    for uri, fingerprint in walk:
+        if os.path.splitext(uri)[1].lower() in IMAGE_SUFFIXES:
+            yield _reference(uri, fingerprint, base, splits)
+
+
+def list_glob(pattern: str) -> Iterator[ImageReference]:
+    """Lists every file that a glob matches (``**`` crosses directories), in the order of their names."""
+    if not is_local(pattern):
+        yield from _list_remote_glob(pattern)
+        return
+    path = local_path(pattern)
+    root = glob_root(path)
+    splits = _has_split_directories(root)
+    for match in sorted(glob.iglob(path, recursive=True)):
+        if not os.path.isdir(match):
+            yield _reference(match, local_fingerprint(match), root, splits)
+
+
+def list_file(path: str) -> Iterator[ImageReference]:
+    """Lists a single image."""
+    if is_local(path):
+        path = local_path(path)
+        yield ImageReference(uri=path, fingerprint=local_fingerprint(path))
+        return
+    filesystem, inner = open_filesystem(path)
+    yield ImageReference(uri=path, fingerprint=_remote_fingerprint(filesystem.get_file_info(inner)))
+
+
+def local_fingerprint(path: str) -> str:
+    """Returns size and modification time of a local file, empty when it cannot be looked at."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _reference(uri: str, fingerprint: str, root: str, splits: bool) -> ImageReference:
+    components = uri[len(root) :].strip("/").split("/")[:-1]
+    split = ""
+    if splits and components:
+        split = SPLIT_NAMES[components.pop(0).lower()]
+    reference = ImageReference(uri, fingerprint, tuple(components[:1]), split)
+    return _representable(reference)
+
+
+def _representable(reference: ImageReference) -> ImageReference:
+    """Marks an entry whose name is no UTF-8, since no table could hold it."""
+    try:
+        "".join((reference.uri, *reference.labels)).encode()
+    except UnicodeEncodeError:
+        shown = reference.uri.encode("utf-8", "backslashreplace").decode()
+        return ImageReference(uri=shown).with_problem(
+            ErrorClass.BAD_ROW, f"the file name {shown} is not UTF-8; rename the file"
+        )
+    return reference
+
+
+def _walk_local(directory: str) -> Iterator[tuple[str, str]]:
+    with os.scandir(directory) as scan:
+        entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda e: e.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk_local(entry.path)
+        elif not entry.is_dir():
+            yield entry.path, local_fingerprint(entry.path)
+
+
+def _walk_remote(root: str) -> Iterator[tuple[str, str]]:
+    filesystem, path = open_filesystem(root)
+    prefix = f"{scheme_of(root)}://"
+    for info in sorted(filesystem.get_file_info(fs.FileSelector(path, recursive=True)), key=lambda i: i.path):
+        hidden = any(part.startswith(".") for part in info.path[len(path) :].split("/"))
+        if info.type == fs.FileType.File and not hidden:
+            yield prefix + info.path, _remote_fingerprint(info)
+
+
+def _remote_fingerprint(info: fs.FileInfo) -> str:
+    return f"{info.size}-{info.mtime_ns}" if info.type == fs.FileType.File else ""
+
+
+def _list_remote_glob(pattern: str) -> Iterator[ImageReference]:
+    root = glob_root(pattern)
+    splits = _has_split_directories(root)
+    matches = re.compile(_translate(pattern)).fullmatch
+    for uri, fingerprint in _walk_remote(root):
+        if matches(uri):
+            yield _reference(uri, fingerprint, root, splits)
+
+
+def _translate(pattern: str) -> str:
+    """Returns the regular expression of a glob: ``*`` stays in a directory, ``**/`` crosses them."""
+    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    tokens = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
+    return "".join(
+        parts.get(token) or (token.replace("[!", "[^") if token[:1] == "[" else re.escape(token)) for token in tokens
+    )
+
+
+def _has_split_directories(root: str) -> bool:
+    """Returns whether every visible directory below ``root`` is named like a split, and there is one."""
+    if is_local(root):
+        if not os.path.isdir(root):
+            return False
+        with os.scandir(root) as scan:
+            names = [entry.name for entry in scan if not entry.name.startswith(".") and entry.is_dir()]
+    else:
+        filesystem, path = open_filesystem(root)
+        infos = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        names = [info.base_name for info in infos if info.type == fs.FileType.Directory]
+    return bool(names) and all(name.lower() in SPLIT_NAMES for name in names)

@@ -1,0 +1,62 @@
+"""An image reference: where an image is and what is known of it, without its pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+
+from transforms.errors import ErrorClass, ImageError
+
+SPLITS = ("train", "validation", "test")
+
+
+class ImageReference(NamedTuple):
+    """One listed image.
+
+    Attributes:
+      uri: absolute address of the file that holds the image.
+      fingerprint: of the file as it was listed (size and modification time); empty when unknown.
+      labels: in the order given.
+      split: ``train``, ``validation``, ``test`` or empty, when it follows from group or content.
+      group: images of one group never straddle two splits; empty when there is none.
+      attributes: further columns, by which results are sliced; sorted by name.
+      problem: why the listed entry cannot be an image (``CLASS: message``); it becomes a dead letter.
+    """
+
+    uri: str
+    fingerprint: str = ""
+    labels: tuple[str, ...] = ()
+    split: str = ""
+    group: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+    problem: str = ""
+
+    @property
+    def image_id(self) -> str:
+        """The entity key: 32 hexadecimal digits of the SHA-256 of the uri."""
+        return hashlib.sha256(self.uri.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    @property
+    def metadata_digest(self) -> str:
+        """16 hexadecimal digits of labels, group and attributes: when they change, so must the row."""
+        said = repr((tuple(self.labels), self.group, tuple(map(tuple, self.attributes))))
+        return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def with_problem(self, error_class: ErrorClass, message: str) -> ImageReference:
+        """The same entry, marked as one that will be a dead letter."""
+        return self._replace(problem=f"{error_class.value}: {message}")
+
+    def raise_problem(self) -> None:
+        """Raises the ImageError that ``problem`` describes, if there is one."""
+        if self.problem:
+            name, _, message = self.problem.partition(": ")
+            raise ImageError(ErrorClass(name), message)
+
+    def pack(self) -> tuple[Any, ...]:
+        """A plain tuple, which Beam encodes without pickling."""
+        return tuple(self)
+
+    @classmethod
+    def unpack(cls, fields: tuple[Any, ...]) -> ImageReference:
+        """The inverse of pack."""
+        return cls(*fields)
