@@ -45,9 +45,9 @@ class EncoderSpecification:
       source: the handle, path or name that was asked for.
       weights_sha256: digest of the weights; what stands behind ``source`` may move, this may not.
       preprocessing: bytes to pixels.
-      scale: per channel; the network sees ``pixel * scale + offset``.
-      offset: per channel.
-      channel_order: ``RGB`` or ``BGR``, the order the network was trained with.
+      scale: per channel, in the network's order; the network sees ``pixel * scale + offset``.
+      offset: per channel, in the network's order.
+      channel_order: ``RGB`` or ``BGR``, the network's order; channels are swapped before they are scaled.
       dimension: length of a vector.
       engine: ``tensorflow`` …, what computes the vectors.
       precision: ``float32`` …
