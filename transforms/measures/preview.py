@@ -1,0 +1,64 @@
+"""A look at predictions before they are measured: whether there are labels, and which attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.errors import InputError, OptionError
+from transforms.measures.files import list_parts, read_part
+from transforms.measures.rows import NEEDED, normalise
+
+PREVIEW_ROWS = 1_000_000
+"""Rows that are looked at before it is said that something is missing."""
+
+_NAMED = 20
+
+
+def check_predictions(files: Sequence[str], slices: Sequence[str]) -> None:
+    """Makes sure that some row has a label and that every attribute of ``slices`` exists.
+
+    Reads until all has been seen, PREVIEW_ROWS at most.
+
+    Raises:
+      InputError: no row has a label, or a file cannot be read.
+      OptionError: no row has an attribute of ``slices``; those that there are are named.
+    """
+    labelled, seen, rows = False, set[str](), 0
+    for table in _tables(files):
+        rows += table.num_rows
+        labelled = labelled or _has_labels(table.column("labels"))
+        seen |= _attribute_names(table.column("attributes"))
+        if (labelled and seen.issuperset(slices)) or rows >= PREVIEW_ROWS:
+            break
+    if not rows:
+        raise InputError(f"{files[0]} and whatever is beside it has no rows")
+    if not labelled:
+        raise InputError(
+            f"none of the first {rows:,} predictions in {files[0]} has a label to compare with: score "
+            "images that are listed with labels (a folder per label, or a manifest with a column label), as Parquet"
+        )
+    missing = [name for name in slices if name not in seen]
+    if missing:
+        there = ", ".join(sorted(seen)[:_NAMED]) or "none"
+        raise OptionError(f"--slice {missing[0]} is no attribute of the first {rows:,} predictions; there are: {there}")
+
+
+def _tables(files: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    for file in files:
+        for part in list_parts(file):
+            for table in read_part(part, ("labels", "attributes", NEEDED[0])):
+                yield normalise(table)
+
+
+def _has_labels(column: pa.Array) -> bool:
+    texts = pc.utf8_trim_whitespace(column.flatten())
+    return bool(pc.any(pc.not_equal(texts, "")).as_py())
+
+
+def _attribute_names(column: pa.MapArray) -> set[str]:
+    offsets = column.offsets
+    keys = column.keys.slice(offsets[0].as_py(), offsets[-1].as_py() - offsets[0].as_py())
+    return set(pc.unique(keys).to_pylist())
