@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.photographs import draw, encoded, write_folder
+from transforms.encoders.specification import Preprocessing
+from transforms.errors import ErrorClass
+from transforms.shards import lanes
+from transforms.shards.lanes import DeadLetter, EncodedImage, Lane
+from transforms.sources.folder import list_folder
+from transforms.sources.reference import ImageReference
+
+PREPROCESSING = Preprocessing(height=8, width=8)
+
+
+class MeanEncoder:
+    """Three numbers an image; fails for a whole batch that holds a black image, and gives NaN for a white one."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def encode(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        self.sizes.append(len(pixels))
+        means = pixels.mean(axis=(1, 2), dtype=np.float64).astype(np.float32)
+        if (means == 0).all(axis=1).any():
+            raise RuntimeError("a black image")
+        means[(means == 255).all(axis=1)] = np.nan
+        return means
+
+
+def run(root: Path, **options: object) -> tuple[list[EncodedImage], list[DeadLetter], MeanEncoder]:
+    encoder = MeanEncoder()
+    lane = Lane(encoder=encoder, preprocessing=PREPROCESSING, roots=[str(root)], **options)  # type: ignore[arg-type]
+    images: list[EncodedImage] = []
+    letters: list[DeadLetter] = []
+    for outcome in lane.run(list_folder(str(root))):
+        if isinstance(outcome, DeadLetter):
+            letters.append(outcome)
+        else:
+            images += outcome
+    lane.close()
+    return images, letters, encoder
+
+
+def test_every_image_has_its_own_vector_in_order(tmp_path: Path) -> None:
+    write_folder(tmp_path, per_label=5, form="PNG")
+    images, letters, encoder = run(tmp_path, batch_size=4)
+    assert encoder.sizes == [4, 4, 2]
+    assert letters == []
+    assert [image.reference for image in images] == list(list_folder(str(tmp_path)))
+    for image in images:
+        data = Path(image.reference.uri).read_bytes()
+        assert image.sha256 == hashlib.sha256(data).hexdigest()
+        assert (image.width, image.height, image.format, image.byte_size) == (96, 72, "PNG", len(data))
+        assert image.pixels is None
+        assert image.vector is not None
+    assert len({tuple(image.vector) for image in images if image.vector is not None}) == 10
+
+
+def test_a_batch_that_fails_costs_its_guilty_image_only(tmp_path: Path) -> None:
+    write_folder(tmp_path, per_label=4)
+    (tmp_path / "disc" / "0001.jpg").write_bytes(encoded(draw("disc", 0).point(lambda _: 0), "PNG"))
+    (tmp_path / "stripes" / "0002.jpg").write_bytes(encoded(draw("disc", 0).point(lambda _: 255), "PNG"))
+    (tmp_path / "stripes" / "0003.jpg").write_bytes(b"")
+    images, letters, _ = run(tmp_path, batch_size=8)
+    assert len(images) == 5
+    found = {(Path(letter.reference.uri).name, letter.stage, letter.error.error_class) for letter in letters}
+    assert found == {
+        ("0001.jpg", "encode", ErrorClass.MODEL_ERROR),
+        ("0002.jpg", "encode", ErrorClass.NON_FINITE),
+        ("0003.jpg", "decode", ErrorClass.EMPTY),
+    }
+    row = next(letter for letter in letters if letter.stage == "decode").to_row("run", attempt=2)
+    assert row["sha256"] == hashlib.sha256(b"").hexdigest()
+    assert (row["labels"], row["run_id"], row["attempt"]) == (["stripes"], "run", 2)
+
+
+def test_known_content_is_copied_not_encoded(tmp_path: Path) -> None:
+    write_folder(tmp_path, per_label=2)
+    known = hashlib.sha256((tmp_path / "disc" / "0000.jpg").read_bytes()).hexdigest()
+
+    class Index:
+        def find(self, sha256: Sequence[str]) -> Mapping[str, npt.NDArray[np.float32]]:
+            return {digest: np.array([7, 8, 9], np.float32) for digest in sha256 if digest == known}
+
+    images, _, encoder = run(tmp_path, known=Index())
+    assert encoder.sizes == [3]
+    copied = [image for image in images if image.copied]
+    assert [image.sha256 for image in copied] == [known]
+    assert copied[0].vector is not None
+    assert copied[0].vector.tolist() == [7, 8, 9]
+
+
+def test_an_image_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, per_label=3)
+    decode = lanes.decode_image
+
+    def slow(data: bytes, *rest: object) -> object:
+        if hashlib.sha256(data).hexdigest() == stuck:
+            time.sleep(1.5)
+        return decode(data, *rest)  # type: ignore[arg-type]
+
+    stuck = hashlib.sha256((tmp_path / "disc" / "0001.jpg").read_bytes()).hexdigest()
+    monkeypatch.setattr(lanes, "decode_image", slow)
+    started = time.monotonic()
+    images, letters, _ = run(tmp_path, timeout_seconds=0.3, threads=1)
+    assert time.monotonic() - started < 1.4
+    assert [(letter.error.error_class, Path(letter.reference.uri).name) for letter in letters] == [
+        (ErrorClass.TIMEOUT, "0001.jpg")
+    ]
+    assert len(images) == 5
+
+
+def test_no_more_is_decoded_ahead_than_two_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, per_label=20)
+    begun: list[bytes] = []
+    decode = lanes.decode_image
+
+    def counted(data: bytes, *rest: object) -> object:
+        begun.append(data)
+        return decode(data, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lanes, "decode_image", counted)
+    lane = Lane(encoder=MeanEncoder(), preprocessing=PREPROCESSING, roots=[str(tmp_path)], batch_size=4, threads=2)
+    next(lane.run(list_folder(str(tmp_path))))
+    time.sleep(0.3)
+    assert len(begun) <= 4 + 2 * 4 + 2
+    lane.close()
+
+
+def test_an_entry_with_a_problem_is_never_read(tmp_path: Path) -> None:
+    reference = ImageReference(uri="/etc/passwd").with_problem(ErrorClass.DUPLICATE_ID, "twice")
+    lane = Lane(encoder=MeanEncoder(), preprocessing=PREPROCESSING, roots=["/"])
+    (letter,) = lane.run([reference])
+    assert isinstance(letter, DeadLetter)
+    assert (letter.stage, letter.error.error_class, str(letter.error)) == ("list", ErrorClass.DUPLICATE_ID, "twice")
+    lane.close()

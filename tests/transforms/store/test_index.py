@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from tests.transforms.store import builders
+from transforms.errors import StoreError
+from transforms.store.index import ContentIndex
+from transforms.store.table import FeatureTable
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> FeatureTable:
+    made = builders.make_table(tmp_path)
+    made.append("a", [builders.write_part(made, range(2500)), builders.write_part(made, range(2500, 2600), views=3)])
+    return FeatureTable.open(made.path)
+
+
+def test_known_content_is_found_exactly(table: FeatureTable) -> None:
+    index = ContentIndex(table)
+    assert len(index) == 2600
+    assert index.nbytes <= 40 * len(index)
+    wanted = [2500, 3, 2499, 0, 1024, 2599, 3]
+    found = index.find([builders.content(number) for number in wanted] + [builders.content(9999), "", "zz", "ab"])
+    assert set(found) == {builders.content(number) for number in wanted}
+    for number in wanted:
+        vector = found[builders.content(number)]
+        assert vector.dtype == np.float32
+        np.testing.assert_array_equal(vector, builders.vector(number))
+
+
+def test_only_row_groups_that_hold_a_wanted_row_are_read(table: FeatureTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = ContentIndex(table)
+    read: list[int] = []
+    real = pq.ParquetFile.read_row_group
+
+    def counted(self: pq.ParquetFile, group: int, **options: object) -> object:
+        read.append(group)
+        return real(self, group, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    assert len(index.find([builders.content(number) for number in (1030, 1024, 2047)])) == 3
+    assert read == [1]
+    assert index.find(["00" * 32]) == {}
+    assert read == [1]
+
+
+def test_the_same_content_under_two_names_is_found_once(tmp_path: Path) -> None:
+    table = builders.make_table(tmp_path)
+    batch = builders.columns([1, 2])
+    batch["sha256"] = [builders.content(1)] * 2
+    batch["embedding"] = np.stack([builders.vector(1)] * 2)
+    table.append("a", [builders.write_columns(table, batch)])
+    found = ContentIndex(FeatureTable.open(table.path)).find([builders.content(1)])
+    np.testing.assert_array_equal(found[builders.content(1)], builders.vector(1))
+
+
+def test_digests_that_share_their_beginning_are_told_apart(tmp_path: Path) -> None:
+    table = builders.make_table(tmp_path)
+    batch = builders.columns(range(4))
+    digests = ["aa" * 8 + tail for tail in ("00" * 24, "ff" * 24, "0f" * 24, "f0" * 24)]
+    batch["sha256"] = digests
+    table.append("a", [builders.write_columns(table, batch)])
+    index = ContentIndex(FeatureTable.open(table.path))
+    found = index.find(digests)
+    for number, digest in enumerate(digests):
+        np.testing.assert_array_equal(found[digest], builders.vector(number))
+    assert index.find(["aa" * 8 + "00" * 8 + "11" * 16]) == {}, "the second half is compared as well"
+
+
+def test_an_empty_table_knows_nothing(tmp_path: Path) -> None:
+    index = ContentIndex(builders.make_table(tmp_path))
+    assert len(index) == 0
+    assert index.find([builders.content(1)]) == {}
+
+
+def test_files_that_others_rewrote_are_indexed(table: FeatureTable) -> None:
+    DeltaTable(table.path).delete(f"image_id = '{builders.image_id(7)}'")
+    index = ContentIndex(FeatureTable.open(table.path))
+    found = index.find([builders.content(7), builders.content(8)])
+    assert set(found) == {builders.content(8)}
+    np.testing.assert_array_equal(found[builders.content(8)], builders.vector(8))
+
+
+def test_a_missing_file_is_named(table: FeatureTable) -> None:
+    path = Path(table.data_files()[0].uri)
+    path.unlink()
+    with pytest.raises(StoreError, match=f"{path.name} is missing"):
+        ContentIndex(table)

@@ -1,0 +1,157 @@
+"""A shard becomes a part of the feature store."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from transforms.encoders.golden import golden_images, self_test
+from transforms.encoders.resolve import load_encoder
+from transforms.encoders.specification import EncoderSpecification
+from transforms.shards.lanes import EncodedImage, Lane, stack_vectors, usable_cores
+from transforms.shards.shard import Shard, ShardResult
+from transforms.shards.work import ShardWork
+from transforms.shards.workspace import Heartbeat, Workspace
+from transforms.sources.split import SplitRatios
+from transforms.store.index import ContentIndex
+from transforms.store.schema import feature_schema, file_metadata
+from transforms.store.table import FeatureTable
+from transforms.store.write import PartWriter
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbedOptions:
+    """All that a worker must know to embed; plain data.
+
+    Attributes:
+      table: address of the table.
+      version: of the table that the plan was made with; None when there is no table yet.
+      specification: of the encoder.
+      run_id: of the run.
+      roots: local folders, links resolved, below which images must lie.
+      split: shares by which images without a split of their own are divided.
+      batch_size: images a call of the network.
+      threads: that read and decode; 0 for one a core.
+      timeout_seconds: for one image.
+      trust_model: load a model whose graph has operators outside the allow-list.
+    """
+
+    table: str
+    version: int | None
+    specification: EncoderSpecification
+    run_id: str
+    roots: tuple[str, ...]
+    split: SplitRatios
+    batch_size: int = 32
+    threads: int = 0
+    timeout_seconds: float = 60.0
+    trust_model: bool = False
+
+
+class ShardEmbedder:
+    """Embeds shards one after the other; holds what is loaded once a worker.
+
+    Args:
+      options: what to do.
+      observe: is told the size and the seconds of each call of the network.
+
+    Raises:
+      SelfTestError: the encoder does not reproduce the table's golden vectors.
+    """
+
+    def __init__(self, options: EmbedOptions, observe: Callable[[int, float], None] | None = None) -> None:
+        self._options = options
+        encoder = load_encoder(options.specification, trust_model=options.trust_model)
+        known = None
+        if options.version is not None:
+            table = FeatureTable.open(options.table, options.version)
+            self_test(encoder, table.golden)
+            known = ContentIndex(table)
+        else:
+            encoder.encode(golden_images(options.specification))  # traces the network before the clock runs
+        self.lane = Lane(
+            encoder=encoder,
+            preprocessing=options.specification.preprocessing,
+            roots=options.roots,
+            known=known,
+            batch_size=options.batch_size,
+            threads=options.threads or usable_cores(),
+            timeout_seconds=options.timeout_seconds,
+        )
+        self.lane.observe = observe or self.lane.observe
+        workspace = Workspace(root=options.table)
+        self._work = ShardWork(
+            workspace=workspace,
+            heartbeat=Heartbeat(workspace, options.run_id),
+            run_id=options.run_id,
+            clock=self.lane.clock,
+        )
+
+    def embed(self, shard: Shard) -> ShardResult:
+        """Writes a part and a marker, unless an earlier attempt did."""
+        done = self._work.resume(shard.name, len(shard.references))
+        if done is not None:
+            return done
+        sink = _FeatureSink(self._options, self._work.workspace.attempt_name(shard.name))
+        return self._work.do(shard.name, self.lane.run(shard.references), sink, shard.replaced_ids)
+
+    def close(self) -> None:
+        """Lets the threads go."""
+        self.lane.close()
+
+
+class _FeatureSink:
+    """Rows of the feature store, in a part file below ``data/``, which exists once there is a row."""
+
+    def __init__(self, options: EmbedOptions, attempt: str) -> None:
+        self._options = options
+        self._path = f"data/part-{attempt}.parquet"
+        self._writer: PartWriter | None = None
+
+    def __enter__(self) -> _FeatureSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(kind, error, traceback)
+
+    def files(self) -> dict[str, str]:
+        return {"data": self._path} if self._writer is not None else {}
+
+    def write(self, batch: Sequence[EncodedImage]) -> None:
+        if self._writer is None:
+            specification = self._options.specification
+            schema = feature_schema(specification.dimension)
+            self._writer = PartWriter(self._options.table, self._path, schema, file_metadata(specification))
+        now = datetime.datetime.now(datetime.UTC)
+        count = len(batch)
+        references = [image.reference for image in batch]
+        self._writer.write(
+            {
+                "image_id": [reference.image_id for reference in references],
+                "image_uri": [reference.uri for reference in references],
+                "sha256": [image.sha256 for image in batch],
+                "event_timestamp": [now] * count,
+                "created": [now] * count,
+                "split": [self._split(image) for image in batch],
+                "labels": [list(reference.labels) for reference in references],
+                "group": [reference.group for reference in references],
+                "view_id": [0] * count,
+                "width": [image.width for image in batch],
+                "height": [image.height for image in batch],
+                "format": [image.format for image in batch],
+                "byte_size": [image.byte_size for image in batch],
+                "attributes": [list(reference.attributes) for reference in references],
+                "source_fingerprint": [reference.fingerprint for reference in references],
+                "run_id": [self._options.run_id] * count,
+                "embedding": stack_vectors(batch),
+            }
+        )
+
+    def _split(self, image: EncodedImage) -> str:
+        reference = image.reference
+        return reference.split or self._options.split.assign(reference.group or image.sha256)

@@ -1,0 +1,289 @@
+"""The work on a shard's pixels: threads read and decode while the network encodes, in small fixed batches.
+
+Memory is bounded by the batches in flight, not by the shard: at most ``threads + 2 * batch_size`` images
+are decoded ahead.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import datetime
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.encoders.specification import Preprocessing
+from transforms.errors import ErrorClass, ImageError
+from transforms.images.decode import decode_image
+from transforms.images.limits import DEFAULT_LIMITS, ImageLimits
+from transforms.sources.read import read_image
+from transforms.sources.reference import ImageReference
+
+Vectors = npt.NDArray[np.float32]
+MAX_MESSAGE = 500
+
+
+class Encodes(Protocol):
+    """What a lane asks of an encoder."""
+
+    def encode(self, pixels: npt.NDArray[np.uint8]) -> Vectors:
+        """Maps ``uint8[B, H, W, 3]`` to ``float32[B, D]``."""
+        ...
+
+
+class FindsVectors(Protocol):
+    """What a lane asks of an index of known content."""
+
+    def find(self, sha256: Sequence[str]) -> Mapping[str, Vectors]:
+        """Returns the vectors of those contents that are known."""
+        ...
+
+
+@dataclasses.dataclass(kw_only=True)
+class EncodedImage:
+    """An image on its way through the lane; ``pixels`` is let go once ``vector`` is there."""
+
+    reference: ImageReference
+    sha256: str
+    width: int
+    height: int
+    format: str
+    byte_size: int
+    pixels: npt.NDArray[np.uint8] | None = None
+    vector: Vectors | None = None
+    copied: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeadLetter:
+    """One image that has no row, and why."""
+
+    reference: ImageReference
+    sha256: str
+    stage: str
+    error: ImageError
+
+    def to_row(self, run_id: str, attempt: int = 1) -> dict[str, Any]:
+        """The row of transforms.store.schema.DEAD_LETTER_SCHEMA."""
+        reference = self.reference
+        return {
+            "image_id": reference.image_id,
+            "image_uri": reference.uri,
+            "sha256": self.sha256,
+            "stage": self.stage,
+            "error_class": self.error.error_class.value,
+            "error_type": self.error.error_type,
+            "error_message": str(self.error).encode("utf-8", "backslashreplace").decode()[:MAX_MESSAGE],
+            "attempt": attempt,
+            "run_id": run_id,
+            "created": datetime.datetime.now(datetime.UTC),
+            "labels": list(reference.labels),
+            "split": reference.split,
+            "group": reference.group,
+            "attributes": list(reference.attributes),
+            "source_fingerprint": reference.fingerprint,
+        }
+
+
+class StageClock:
+    """Seconds of work per stage, added up over threads."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = collections.defaultdict(float)
+        self._lock = threading.Lock()
+
+    def add(self, stage: str, started: float) -> None:
+        """Adds the time since ``started`` (of time.perf_counter)."""
+        elapsed = time.perf_counter() - started
+        with self._lock:
+            self.seconds[stage] += elapsed
+
+
+@dataclasses.dataclass(kw_only=True)
+class Lane:
+    """Turns image references into vectors.
+
+    Attributes:
+      encoder: the network.
+      preprocessing: bytes to pixels.
+      roots: local folders below which images must lie.
+      known: vectors of known content, which are copied rather than computed; None for no such index.
+      batch_size: images a call of the network.
+      threads: that read and decode.
+      timeout_seconds: for one image; a decoder that exceeds it is given up.
+      limits: of decoding.
+      observe: is told the size and the seconds of each call of the network.
+    """
+
+    encoder: Encodes
+    preprocessing: Preprocessing
+    roots: Sequence[str]
+    known: FindsVectors | None = None
+    batch_size: int = 32
+    threads: int = 2
+    timeout_seconds: float = 60.0
+    limits: ImageLimits = DEFAULT_LIMITS
+    observe: Callable[[int, float], None] = lambda _size, _seconds: None
+
+    def __post_init__(self) -> None:
+        self.clock = StageClock()
+        self._pool = self._new_pool()
+
+    def run(self, references: Iterable[ImageReference]) -> Iterator[list[EncodedImage] | DeadLetter]:
+        """Yields batches of images with their vectors, and dead letters, as they come."""
+        batch: list[EncodedImage] = []
+        for outcome in self._decode_ahead(references):
+            if isinstance(outcome, DeadLetter):
+                yield outcome
+                continue
+            batch.append(outcome)
+            if len(batch) == self.batch_size:
+                yield from self._encode(batch)
+                batch = []
+        if batch:
+            yield from self._encode(batch)
+
+    def close(self) -> None:
+        """Lets the threads go."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _new_pool(self) -> concurrent.futures.ThreadPoolExecutor:
+        return concurrent.futures.ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
+
+    def _decode_ahead(self, references: Iterable[ImageReference]) -> Iterator[EncodedImage | DeadLetter]:
+        """Reads and decodes in threads, in order, a bounded number ahead."""
+        window: collections.deque[tuple[ImageReference, _Started]] = collections.deque()
+        remaining = iter(references)
+        ahead = self.threads + 2 * self.batch_size
+        while True:
+            while len(window) < ahead and (reference := next(remaining, None)) is not None:
+                window.append((reference, self._submit(reference)))
+            if not window:
+                return
+            reference, started = window.popleft()
+            try:
+                yield started.future.result(timeout=self._time_left(started))
+            except concurrent.futures.TimeoutError:
+                window = self._replace_stuck_pool(window)
+                message = f"not decoded within {self.timeout_seconds:g} s"
+                error = ImageError(ErrorClass.TIMEOUT, message, "TimeoutError")
+                yield DeadLetter(reference=reference, sha256="", stage="decode", error=error)
+
+    def _submit(self, reference: ImageReference) -> _Started:
+        started = _Started()
+        started.future = self._pool.submit(self._read_and_decode, reference, started)
+        return started
+
+    def _time_left(self, started: _Started) -> float:
+        """Counts from the moment a thread took the image up; one that waits in line is not late."""
+        if not started.at:
+            # Everything before it in line is bounded by the same limit.
+            return self.timeout_seconds * 2
+        return max(0.0, started.at + self.timeout_seconds - time.monotonic())
+
+    def _replace_stuck_pool(
+        self, window: collections.deque[tuple[ImageReference, _Started]]
+    ) -> collections.deque[tuple[ImageReference, _Started]]:
+        """A thread cannot be stopped: leaves it to itself and gives the waiting images to fresh ones."""
+        self._pool.shutdown(wait=False)
+        self._pool = self._new_pool()
+        waiting = [(r, s) if not s.future.cancel() else (r, self._submit(r)) for r, s in window]
+        return collections.deque(waiting)
+
+    def _read_and_decode(self, reference: ImageReference, started: _Started) -> EncodedImage | DeadLetter:
+        started.at = time.monotonic()
+        stage, sha256 = "list", ""
+        try:
+            reference.raise_problem()
+            stage = "read"
+            clock = time.perf_counter()
+            data = read_image(reference.uri, self.roots, self.limits.max_bytes)
+            sha256 = hashlib.sha256(data).hexdigest()
+            self.clock.add("read", clock)
+            stage = "decode"
+            clock = time.perf_counter()
+            image = decode_image(data, self.preprocessing, self.limits)
+            self.clock.add("decode", clock)
+        except ImageError as error:
+            return DeadLetter(reference=reference, sha256=sha256, stage=stage, error=error)
+        except MemoryError as error:
+            failure = ImageError(ErrorClass.OUT_OF_MEMORY, f"out of memory: {error}", "MemoryError")
+            return DeadLetter(reference=reference, sha256=sha256, stage=stage, error=failure)
+        return EncodedImage(
+            reference=reference,
+            sha256=sha256,
+            width=image.width,
+            height=image.height,
+            format=image.format,
+            byte_size=len(data),
+            pixels=image.pixels,
+        )
+
+    def _encode(self, batch: list[EncodedImage]) -> Iterator[list[EncodedImage] | DeadLetter]:
+        if self.known is not None:
+            vectors = self.known.find([image.sha256 for image in batch])
+            for image in batch:
+                if image.sha256 in vectors:
+                    image.vector, image.copied = vectors[image.sha256], True
+        new = [image for image in batch if image.vector is None]
+        clock = time.perf_counter()
+        failures = list(_encode_or_bisect(self.encoder, new)) if new else []
+        self.clock.add("encode", clock)
+        if new:
+            self.observe(len(new), time.perf_counter() - clock)
+        yield from failures
+        for image in batch:
+            image.pixels = None
+        done = [image for image in batch if image.vector is not None]
+        if done:
+            yield done
+
+
+class _Started:
+    """When a thread took an image up (of time.monotonic), and what becomes of it."""
+
+    at: float = 0.0
+    future: concurrent.futures.Future[EncodedImage | DeadLetter]
+
+
+def _encode_or_bisect(encoder: Encodes, batch: list[EncodedImage]) -> Iterator[DeadLetter]:
+    """Sets each image's vector; a batch that fails is halved until the guilty image stands alone."""
+    try:
+        vectors = encoder.encode(np.stack([image.pixels for image in batch if image.pixels is not None]))
+    except Exception as error:  # noqa: BLE001  a network raises what it likes; only its image pays for it
+        if len(batch) > 1:
+            half = len(batch) // 2
+            yield from _encode_or_bisect(encoder, batch[:half])
+            yield from _encode_or_bisect(encoder, batch[half:])
+            return
+        yield _encode_failure(batch[0], ErrorClass.MODEL_ERROR, str(error), type(error).__name__)
+        return
+    finite = np.isfinite(vectors)
+    for image, vector, good in zip(batch, vectors, finite, strict=True):
+        if good.all():
+            image.vector = vector
+        else:
+            yield _encode_failure(image, ErrorClass.NON_FINITE, "the network's vector has NaN or Inf", "ValueError")
+
+
+def _encode_failure(image: EncodedImage, error_class: ErrorClass, message: str, error_type: str) -> DeadLetter:
+    error = ImageError(error_class, message, error_type)
+    return DeadLetter(reference=image.reference, sha256=image.sha256, stage="encode", error=error)
+
+
+def stack_vectors(batch: Sequence[EncodedImage]) -> Vectors:
+    """Returns ``float32[len(batch), D]``."""
+    return np.stack([image.vector for image in batch if image.vector is not None]).astype(np.float32, copy=False)
+
+
+def usable_cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) or 1

@@ -1,0 +1,284 @@
+"""A shard becomes a part of the predictions; from pixels, or from stored features without reading any."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime
+import io
+import json
+import mimetypes
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.encoders.golden import self_test
+from transforms.encoders.resolve import load_encoder
+from transforms.errors import OptionError
+from transforms.files.filesystem import join, open_filesystem
+from transforms.model.directory import ModelDirectory
+from transforms.shards.lanes import EncodedImage, Lane, StageClock, stack_vectors, usable_cores
+from transforms.shards.shard import Shard, ShardResult
+from transforms.shards.work import ShardWork
+from transforms.shards.workspace import Heartbeat, Workspace
+from transforms.sources.reference import ImageReference
+from transforms.store.read import read_file
+from transforms.store.schema import prediction_schema
+
+FORMATS = ("parquet", "jsonl", "csv")
+_IMAGE_COLUMNS = ("width", "height", "format", "byte_size")
+CSV_COLUMNS = ("image_id", "image_uri", "sha256", "prediction", "confidence", "labels", "model_version")
+STORED_COLUMNS = ("image_uri", "sha256", "split", "labels", "group", "attributes", "embedding", *_IMAGE_COLUMNS)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """All that a worker must know to score; plain data.
+
+    Attributes:
+      model: address of one version of a model.
+      output: where the predictions go.
+      run_id: of the run.
+      roots: local folders, links resolved, below which images must lie.
+      formats: some of FORMATS.
+      top_k: labels a row, best first.
+      table: of stored features to score; None to read images.
+      version: of that table.
+      batch_size: images a call of the network.
+      threads: that read and decode; 0 for one a core.
+      timeout_seconds: for one image.
+      trust_model: load a model whose graph has operators outside the allow-list.
+    """
+
+    model: str
+    output: str
+    run_id: str
+    roots: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ("parquet", "jsonl")
+    top_k: int = 100
+    table: str | None = None
+    version: int | None = None
+    batch_size: int = 32
+    threads: int = 0
+    timeout_seconds: float = 60.0
+    trust_model: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.formats if name not in FORMATS]
+        if unknown or not self.formats:
+            raise OptionError(f"--format must be some of {','.join(FORMATS)}, got {','.join(self.formats)!r}")
+        if self.top_k < 1:
+            raise OptionError(f"--top-k must be positive, got {self.top_k}")
+
+
+class ShardPredictor:
+    """Scores shards one after the other; holds what is loaded once a worker.
+
+    Args:
+      options: what to do.
+      observe: is told the size and the seconds of each call of the network.
+
+    Raises:
+      ModelError: the model is missing or half there.
+      SelfTestError: the encoder does not reproduce the model's golden vectors.
+    """
+
+    def __init__(self, options: ScoreOptions, observe: Callable[[int, float], None] | None = None) -> None:
+        self._options = options
+        self.model = ModelDirectory.open(options.model)
+        workspace = Workspace(root=options.output)
+        heartbeat = Heartbeat(workspace, options.run_id)
+        self._work = ShardWork(workspace=workspace, heartbeat=heartbeat, run_id=options.run_id)
+        self.lane: Lane | None = None
+        if options.table is None:
+            self.lane = self._load_lane()
+            self.lane.observe = observe or self.lane.observe
+            self._work.clock = self.lane.clock
+
+    def score(self, shard: Shard) -> ShardResult:
+        """Scores the images of a shard: read, decode, encode, head."""
+        done = self._work.resume(shard.name, len(shard.references))
+        if done is not None:
+            return done
+        if self.lane is None:
+            raise TypeError("this predictor scores stored features")
+        return self._work.do(shard.name, self.lane.run(shard.references), self._sink(shard.name))
+
+    def score_stored(self, name: str, data_file: str, rows: int) -> ShardResult:
+        """Scores the rows of one data file of a feature table: head only."""
+        done = self._work.resume(name, rows)
+        if done is not None:
+            return done
+        return self._work.do(name, self._stored_batches(data_file), self._sink(name))
+
+    def close(self) -> None:
+        """Lets the threads go."""
+        if self.lane is not None:
+            self.lane.close()
+
+    def _load_lane(self) -> Lane:
+        options, specification = self._options, self.model.encoder
+        encoder = load_encoder(specification, trust_model=options.trust_model)
+        self_test(encoder, self.model.golden)
+        return Lane(
+            encoder=encoder,
+            preprocessing=specification.preprocessing,
+            roots=options.roots,
+            batch_size=options.batch_size,
+            threads=options.threads or usable_cores(),
+            timeout_seconds=options.timeout_seconds,
+        )
+
+    def _sink(self, name: str) -> _PredictionSink:
+        attempt = self._work.workspace.attempt_name(name)
+        return _PredictionSink(self._options, self.model, attempt, self._work.clock)
+
+    def _stored_batches(self, data_file: str) -> Iterator[list[EncodedImage]]:
+        for batch in read_file(data_file, STORED_COLUMNS, views=(0,)):
+            vectors = batch.column("embedding").flatten().to_numpy().reshape(len(batch), -1)
+            rows = batch.drop_columns(["embedding"]).to_pylist()
+            yield [_stored_image(row, vector) for row, vector in zip(rows, vectors, strict=True)]
+
+
+def _stored_image(row: Mapping[str, Any], vector: npt.NDArray[np.float32]) -> EncodedImage:
+    reference = ImageReference(
+        uri=row["image_uri"],
+        labels=tuple(row["labels"] or ()),
+        split=row["split"] or "",
+        group=row["group"] or "",
+        attributes=tuple(row["attributes"] or ()),
+    )
+    return EncodedImage(
+        reference=reference,
+        sha256=row["sha256"],
+        width=row["width"],
+        height=row["height"],
+        format=row["format"],
+        byte_size=row["byte_size"],
+        vector=vector,
+    )
+
+
+class _PredictionSink:
+    """Rows of predictions in each format, in files that exist once there is a row."""
+
+    def __init__(self, options: ScoreOptions, model: ModelDirectory, attempt: str, clock: StageClock) -> None:
+        self._options, self._model, self._clock = options, model, clock
+        self._paths = {name: f"_work/parts/{attempt}.{name}" for name in options.formats}
+        self._streams: dict[str, Any] = {}
+        self._parquet: pq.ParquetWriter | None = None
+
+    def write(self, batch: Sequence[EncodedImage]) -> None:
+        if not self._streams:
+            self._open()
+        probabilities = self._model.head.probabilities(stack_vectors(batch))
+        rows = prediction_rows(batch, probabilities, self._model.labels, self._model.identifier, self._options.top_k)
+        if self._parquet is not None:
+            self._parquet.write_table(pa.Table.from_pylist(rows, schema=prediction_schema()))
+        if "jsonl" in self._streams:
+            self._streams["jsonl"].write("".join(map(vertex_line, rows)).encode())
+        if "csv" in self._streams:
+            self._streams["csv"].write(csv_lines([csv_row(row) for row in rows]).encode())
+
+    def __enter__(self) -> _PredictionSink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._parquet is not None:
+            self._parquet.close()
+        for name, stream in self._streams.items():
+            stream.close()
+            if kind is not None:
+                filesystem, path = open_filesystem(join(self._options.output, self._paths[name]))
+                filesystem.delete_file(path)
+
+    def files(self) -> dict[str, str]:
+        return self._paths if self._streams else {}
+
+    def _open(self) -> None:
+        for name, file in self._paths.items():
+            filesystem, path = open_filesystem(join(self._options.output, file))
+            filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
+            self._streams[name] = filesystem.open_output_stream(path)
+        if "parquet" in self._streams:
+            self._parquet = pq.ParquetWriter(self._streams["parquet"], prediction_schema())
+        if "csv" in self._streams:
+            self._streams["csv"].write(csv_lines([list(CSV_COLUMNS)]).encode())
+
+
+def prediction_rows(
+    images: Sequence[EncodedImage],
+    probabilities: npt.NDArray[np.float32],
+    labels: Sequence[str],
+    model_version: str,
+    top_k: int,
+) -> list[dict[str, Any]]:
+    """Returns the rows of transforms.store.schema.prediction_schema.
+
+    Args:
+      images: of the rows.
+      probabilities: ``float32[len(images), len(labels)]``, calibrated.
+      labels: in the order of the head's outputs; an id is the place in this order.
+      model_version: of the model.
+      top_k: labels a row, best first; among equals the first in order.
+    """
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    now = datetime.datetime.now(datetime.UTC)
+    rows = []
+    for image, order, row in zip(images, best, probabilities, strict=True):
+        reference = image.reference
+        rows.append(
+            {
+                "image_id": reference.image_id,
+                "image_uri": reference.uri,
+                "sha256": image.sha256,
+                "ids": [str(index) for index in order],
+                "displayNames": [labels[index] for index in order],
+                "confidences": row[order],
+                "model_version": model_version,
+                "scored_at": now,
+                "attributes": list(reference.attributes),
+                "labels": list(reference.labels),
+                "split": reference.split,
+            }
+        )
+    return rows
+
+
+def vertex_line(row: Mapping[str, Any]) -> str:
+    """Returns a row as a line of Vertex AI's batch prediction output."""
+    mime = mimetypes.guess_type(row["image_uri"])[0] or "application/octet-stream"
+    prediction = {
+        "ids": row["ids"],
+        "displayNames": row["displayNames"],
+        "confidences": [float(value) for value in row["confidences"]],
+    }
+    line = {"instance": {"content": row["image_uri"], "mimeType": mime}, "prediction": prediction}
+    return json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def csv_row(row: Mapping[str, Any]) -> list[str]:
+    """Returns CSV_COLUMNS of a row; a leading ``= + - @``, tab or return is neutralised by an apostrophe."""
+    values = {
+        **row,
+        "prediction": row["displayNames"][0],
+        "confidence": f"{float(row['confidences'][0]):.6g}",
+        "labels": "|".join(row["labels"]),
+    }
+    texts = [str(values[column]) for column in CSV_COLUMNS]
+    return [f"'{text}" if text.startswith(_FORMULA) else text for text in texts]
+
+
+def csv_lines(rows: Sequence[Sequence[str]]) -> str:
+    """Returns rows as CSV text."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

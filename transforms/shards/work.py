@@ -1,0 +1,136 @@
+"""The work on one shard: batches go into a sink, failures into dead letters, a marker ends it."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.files.filesystem import join, open_filesystem, write_atomically
+from transforms.shards.lanes import DeadLetter, EncodedImage, StageClock
+from transforms.shards.record import peak_memory_mb
+from transforms.shards.shard import ShardResult
+from transforms.shards.workspace import Heartbeat, Workspace
+from transforms.store.schema import DEAD_LETTER_SCHEMA
+
+Batches = Iterable[list[EncodedImage] | DeadLetter]
+
+
+class Sink(Protocol):
+    """Where rows go; on leaving ``with`` the files are whole, after an exception there are none."""
+
+    def __enter__(self) -> Sink: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    def write(self, batch: Sequence[EncodedImage]) -> None:
+        """Adds a row an image."""
+        ...
+
+    def files(self) -> dict[str, str]:
+        """Returns the finished files' paths below the root, by kind; ``data`` is a part of a table."""
+        ...
+
+
+@dataclasses.dataclass(kw_only=True)
+class ShardWork:
+    """Does shards one after the other and remembers what is done.
+
+    Attributes:
+      workspace: of markers and parts.
+      heartbeat: for the progress line.
+      run_id: of the run.
+      clock: where the stages' seconds are counted.
+    """
+
+    workspace: Workspace
+    heartbeat: Heartbeat
+    run_id: str
+    clock: StageClock = dataclasses.field(default_factory=StageClock)
+
+    def resume(self, name: str, images: int) -> ShardResult | None:
+        """Returns the result of a shard that an earlier attempt finished."""
+        result = self.workspace.find(name)
+        if result is not None:
+            self.heartbeat.add(done=images, failed=result.failed, resumed=images, now=True)
+        return result
+
+    def do(self, name: str, batches: Batches, sink: Sink, replaced_ids: Iterable[str] = ()) -> ShardResult:
+        """Drains the batches into the sink; writes dead letters and, at the end, the marker."""
+        before = dict(self.clock.seconds)
+        counts: collections.Counter[str] = collections.Counter()
+        letters: list[DeadLetter] = []
+        replaced: set[str] = set()
+        waiting = frozenset(replaced_ids)
+        with sink:
+            for batch in batches:
+                if isinstance(batch, DeadLetter):
+                    letters.append(batch)
+                    self.heartbeat.add(done=1, failed=1)
+                    continue
+                self._write(batch, sink, counts)
+                replaced.update(waiting.intersection(image.reference.image_id for image in batch))
+        files = sink.files()
+        if letters:
+            files["errors"] = self._write_dead_letters(name, letters)
+        result = self._result(name, files, counts, letters, replaced, before)
+        self.workspace.finish(result)
+        self.heartbeat.add(now=True)
+        return result
+
+    def _write(self, batch: list[EncodedImage], sink: Sink, counts: collections.Counter[str]) -> None:
+        started = time.perf_counter()
+        sink.write(batch)
+        self.clock.add("write", started)
+        copied = sum(image.copied for image in batch)
+        counts.update(rows=len(batch), copied=copied, encoded=len(batch) - copied)
+        self.heartbeat.add(done=len(batch))
+
+    def _write_dead_letters(self, name: str, letters: Sequence[DeadLetter]) -> str:
+        path = f"_work/parts/{self.workspace.attempt_name(name)}.errors.parquet"
+        rows = [letter.to_row(self.run_id) for letter in letters]
+        write_small_table(join(self.workspace.root, path), pa.Table.from_pylist(rows, schema=DEAD_LETTER_SCHEMA))
+        return path
+
+    def _result(
+        self,
+        name: str,
+        files: dict[str, str],
+        counts: collections.Counter[str],
+        letters: Sequence[DeadLetter],
+        replaced: Iterable[str],
+        before: Mapping[str, float],
+    ) -> ShardResult:
+        size = 0
+        if "data" in files:
+            filesystem, path = open_filesystem(join(self.workspace.root, files["data"]))
+            size = filesystem.get_file_info(path).size
+        return ShardResult(
+            name=name,
+            files=files,
+            rows=counts["rows"],
+            size=size,
+            encoded=counts["encoded"],
+            copied=counts["copied"],
+            failures=dict(collections.Counter(letter.error.error_class.value for letter in letters)),
+            failure_example=f"{letters[0].reference.uri}: {letters[0].error}"[:500] if letters else "",
+            replaced_ids=tuple(sorted(replaced)),
+            stage_seconds={k: v - before.get(k, 0.0) for k, v in self.clock.seconds.items()},
+            peak_memory_mb=peak_memory_mb(),
+        )
+
+
+def write_small_table(address: str, table: pa.Table) -> None:
+    """Writes a table of bounded size as one Parquet file that appears whole."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    filesystem, path = open_filesystem(address)
+    write_atomically(filesystem, path, sink.getvalue().to_pybytes())

@@ -1,0 +1,133 @@
+"""Where a table or an output keeps what nobody reads yet: markers, heartbeats and parts.
+
+```
+ROOT/_work/shards/<shard>.json       marker: this shard is done, and these are its files
+ROOT/_work/progress/<run>/<worker>   heartbeat: what a worker has done so far, for the progress line
+```
+A part's own name is unique to the attempt; the marker, which appears at once and whole, says which part
+counts. Whoever finds the marker repeats nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+
+from pyarrow import fs
+
+from transforms.files.filesystem import join, open_filesystem, read_bytes, write_atomically
+from transforms.shards.shard import ShardResult
+
+WORK_DIRECTORY = "_work"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """The work of runs below one root; plain data that travels to a worker."""
+
+    root: str
+
+    def path(self, *parts: str) -> str:
+        """Returns an address below the work directory."""
+        return join(self.root, WORK_DIRECTORY, *parts)
+
+    def attempt_name(self, shard: str) -> str:
+        """Returns a name for a part file that no other attempt has."""
+        return f"{shard}-{uuid.uuid4().hex[:12]}"
+
+    def find(self, shard: str) -> ShardResult | None:
+        """Returns the result of a finished shard whose files are still there in full."""
+        filesystem, path = open_filesystem(self.path("shards", f"{shard}.json"))
+        try:
+            result = ShardResult.from_json(read_bytes(filesystem, path))
+        except (FileNotFoundError, ValueError):
+            return None
+        _, root = open_filesystem(self.root)
+        infos = filesystem.get_file_info([join(root, file) for file in result.files.values()])
+        if any(info.type != fs.FileType.File for info in infos):
+            return None
+        sizes = {kind: info.size for kind, info in zip(result.files, infos, strict=True)}
+        if "data" in sizes and sizes["data"] != result.size:
+            return None
+        return dataclasses.replace(result, resumed=True)
+
+    def finish(self, result: ShardResult) -> None:
+        """Writes the marker: from now on the shard is done."""
+        filesystem, path = open_filesystem(self.path("shards", f"{result.name}.json"))
+        write_atomically(filesystem, path, result.to_json().encode())
+
+    def forget(self, shards: Iterable[str]) -> None:
+        """Removes the markers of shards that are published."""
+        for shard in shards:
+            filesystem, path = open_filesystem(self.path("shards", f"{shard}.json"))
+            if filesystem.get_file_info(path).type == fs.FileType.File:
+                filesystem.delete_file(path)
+
+    def clear_progress(self, run_id: str) -> None:
+        """Removes a run's heartbeats."""
+        filesystem, path = open_filesystem(self.path("progress", run_id))
+        if filesystem.get_file_info(path).type == fs.FileType.Directory:
+            filesystem.delete_dir(path)
+
+    def read_progress(self, run_id: str) -> Progress:
+        """Adds up the heartbeats of a run."""
+        filesystem, path = open_filesystem(self.path("progress", run_id))
+        total = Progress()
+        for info in filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True)):
+            try:
+                beat = json.loads(read_bytes(filesystem, info.path))
+            except (OSError, ValueError):
+                continue  # being written or removed at this moment
+            total = Progress(*(a + b for a, b in zip(total.values(), beat, strict=True)))
+        return total
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a run has done so far.
+
+    Attributes:
+      planned: images in shards, once the plan is made.
+      done: images that have a row or a dead letter.
+      failed: those with a dead letter.
+      resumed: those done by an earlier run.
+    """
+
+    planned: int = 0
+    done: int = 0
+    failed: int = 0
+    resumed: int = 0
+
+    def values(self) -> tuple[int, int, int, int]:
+        """The fields in order."""
+        return (self.planned, self.done, self.failed, self.resumed)
+
+
+class Heartbeat:
+    """Writes down what one worker has done, at most once an interval."""
+
+    INTERVAL_SECONDS = 0.5
+
+    def __init__(self, workspace: Workspace, run_id: str) -> None:
+        name = f"{os.getpid()}-{threading.get_ident()}-{uuid.uuid4().hex[:8]}"
+        self._address = workspace.path("progress", run_id, name)
+        self._progress = Progress()
+        self._written_at = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, *, planned: int = 0, done: int = 0, failed: int = 0, resumed: int = 0, now: bool = False) -> None:
+        """Counts, and writes when the interval is over or ``now``."""
+        with self._lock:
+            added = (planned, done, failed, resumed)
+            self._progress = Progress(*(a + b for a, b in zip(self._progress.values(), added, strict=True)))
+            moment = time.monotonic()
+            if not now and moment - self._written_at < self.INTERVAL_SECONDS:
+                return
+            self._written_at = moment
+            filesystem, path = open_filesystem(self._address)
+            write_atomically(filesystem, path, json.dumps(self._progress.values()).encode())

@@ -1,0 +1,103 @@
+"""The Delta log: opening it and putting its errors into words."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from transforms.errors import CommitError, StoreError
+from transforms.files import filesystem
+
+_DECORATION = re.compile(r"\x1b\[[0-9;]*m|↳")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+
+
+class DataFile(NamedTuple):
+    """One live Parquet file of a table.
+
+    Attributes:
+      uri: absolute path or address.
+      path: relative to the table, as the log names it.
+      rows: number of rows.
+      size: bytes.
+    """
+
+    uri: str
+    path: str
+    rows: int
+    size: int
+
+
+def normal_path(path: str) -> str:
+    """Returns a table's path in the form that deltalake takes: absolute, or an address of an object store.
+
+    Raises:
+      StoreError: for a local path with an escape like ``%20``, which deltalake looks for unescaped.
+    """
+    filesystem.check_uri(path)
+    if not filesystem.is_local(path):
+        return path.rstrip("/")
+    place = filesystem.local_path(path)
+    escape = _ESCAPE.search(place)
+    if escape:
+        raise StoreError(f"{place}: the Delta log cannot live below a name with {escape[0]!r}; rename it")
+    return place
+
+
+def storage_options(path: str) -> dict[str, str] | None:
+    """Returns what deltalake must be told about an emulator; credentials it takes from the environment."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    if filesystem.scheme_of(path) == "s3" and endpoint.startswith("http://"):
+        return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+    if filesystem.scheme_of(path) == "gs" and emulator:
+        base = emulator if "://" in emulator else f"http://{emulator}"
+        account = {"gcs_base_url": base, "disable_oauth": True, "client_email": "", "private_key": ""}
+        return {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps({**account, "private_key_id": ""})}
+    return None
+
+
+@contextlib.contextmanager
+def errors_as(kind: type[StoreError] | type[CommitError], doing: str) -> Iterator[None]:
+    """Turns what deltalake raises into ``kind``, one line that begins with ``doing``.
+
+    A panic of deltalake (after a fork, for one) is no Exception but a BaseException of its own.
+    """
+    try:
+        yield
+    except (DeltaError, OSError, ValueError, OverflowError) as error:
+        raise kind(f"{doing}: {one_line(error)}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise kind(f"{doing}: {one_line(error)}") from error
+
+
+def open_delta(path: str, version: int | None = None) -> DeltaTable:
+    """Opens the log at its newest version, or at ``version``."""
+    return DeltaTable(path, version=version, storage_options=storage_options(path))
+
+
+def data_files(table: DeltaTable, path: str) -> list[DataFile]:
+    """Returns the live files of an open log, sorted by path; rows are -1 where the log does not know them."""
+    actions = pa.table(table.get_add_actions())
+    rows = actions.column("num_records").to_pylist() if "num_records" in actions.column_names else []
+    rows = rows or [None] * actions.num_rows
+    files = zip(actions.column("path").to_pylist(), rows, actions.column("size_bytes").to_pylist(), strict=True)
+    return sorted(
+        DataFile(filesystem.join(path, name), name, -1 if count is None else count, size) for name, count, size in files
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an error's words as one line without terminal colours, at most 300 characters."""
+    words = _DECORATION.sub("", str(error)).split()
+    return " ".join(words)[:300] or type(error).__name__

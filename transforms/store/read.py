@@ -1,0 +1,248 @@
+"""Reads feature tables: into one matrix, or as a stream of batches."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import os
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from transforms.errors import StoreError
+from transforms.files.filesystem import join, open_filesystem
+from transforms.store.delta import DataFile, one_line
+from transforms.store.schema import conform, feature_schema, subset
+from transforms.store.table import FeatureTable
+
+METADATA_COLUMNS = ("image_id", "image_uri", "sha256", "split", "labels", "group", "view_id", "attributes")
+KNOWN_COLUMNS = ("image_id", "source_fingerprint", "sha256", "split", "labels", "group", "attributes")
+BATCH_ROWS = 1024
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Features:
+    """Rows of a table, column by column, in the same order; a column that was not asked for is empty.
+
+    Attributes:
+      embeddings: ``float32[N, dimension]``, contiguous.
+      labels: of each image, in the order given.
+      view_ids: ``int32[N]``; 0 is the image itself.
+    """
+
+    embeddings: np.ndarray
+    image_ids: list[str] = dataclasses.field(default_factory=list)
+    image_uris: list[str] = dataclasses.field(default_factory=list)
+    sha256: list[str] = dataclasses.field(default_factory=list)
+    splits: list[str] = dataclasses.field(default_factory=list)
+    labels: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
+    groups: list[str] = dataclasses.field(default_factory=list)
+    view_ids: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    attributes: list[dict[str, str]] = dataclasses.field(default_factory=list)
+
+
+class _Piece(NamedTuple):
+    file: DataFile
+    footer: pq.FileMetaData
+    row_group: int
+    mask: np.ndarray | None
+    rows: int
+
+
+def read_features(
+    table: FeatureTable,
+    *,
+    splits: Collection[str] | None = None,
+    views: Collection[int] | None = None,
+    columns: Sequence[str] = METADATA_COLUMNS,
+    threads: int | None = None,
+) -> Features:
+    """Reads vectors into one preallocated matrix; the order is the same for the same version.
+
+    Args:
+      splits: ``train`` …; all by default. Row groups without them are not read.
+      views: ``view_id`` values; all by default.
+      columns: of METADATA_COLUMNS, those that are wanted beside the vectors.
+      threads: that read; the machine's cores, at most 4, by default.
+
+    Raises:
+      StoreError: for a file that is missing or damaged, or vectors of another length.
+    """
+    schema = subset(feature_schema(table.specification.dimension), [*columns, "embedding"])
+    root, _ = open_filesystem(table.path)
+    filters = _filters(splits, views)
+
+    def plan(file: DataFile) -> list[_Piece]:
+        return list(_plan(root, file, filters))
+
+    def read(piece: _Piece, start: int) -> pa.Table:
+        return _read_piece(root, piece, schema, matrix[start : start + piece.rows])
+
+    with ThreadPoolExecutor(threads or min(4, os.cpu_count() or 1)) as pool:
+        pieces = [piece for planned in pool.map(plan, table.data_files()) for piece in planned]
+        ends = list(itertools.accumulate((piece.rows for piece in pieces), initial=0))
+        matrix = np.empty((ends[-1], table.specification.dimension), dtype=np.float32)
+        tables = list(pool.map(read, pieces, ends))
+    metadata = subset(schema, columns)
+    return _features(matrix, pa.concat_tables([metadata.empty_table(), *tables]))
+
+
+def iterate(
+    table: FeatureTable,
+    columns: Sequence[str],
+    batch_rows: int = BATCH_ROWS,
+    *,
+    splits: Collection[str] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Yields the table's rows as record batches, file by file, holding a batch and a row group at a time."""
+    for file in table.data_files():
+        yield from read_file(file.uri, columns, batch_rows, splits=splits)
+
+
+def read_known(table: FeatureTable, data_file: str, columns: Sequence[str] = KNOWN_COLUMNS) -> Iterator[pa.RecordBatch]:
+    """Yields what one data file knows of its images, one row an image (view 0), in small batches.
+
+    Args:
+      data_file: DataFile.path; a plain string that travels to a worker.
+    """
+    yield from read_file(join(table.path, data_file), columns, views=(0,))
+
+
+def read_file(
+    data_file: str,
+    columns: Sequence[str],
+    batch_rows: int = BATCH_ROWS,
+    *,
+    splits: Collection[str] | None = None,
+    views: Collection[int] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Yields rows of one data file as record batches with exactly ``columns``."""
+    schema = subset(feature_schema(0).remove_metadata(), columns)
+    filters = _filters(splits, views)
+    read = subset(feature_schema(0).remove_metadata(), dict.fromkeys([*columns, *filters]))
+    root, path = open_filesystem(data_file)
+    with file_errors(path), root.open_input_file(path) as source:
+        file = pq.ParquetFile(source)
+        groups = [group for group in range(file.num_row_groups) if _may_match(file.metadata, group, filters)]
+        for batch in file.iter_batches(batch_rows, row_groups=groups, columns=read.names, use_threads=False):
+            found = conform(pa.Table.from_batches([batch]), read)
+            mask = _mask(found, filters)
+            kept = found if mask is None else found.filter(pa.array(mask))
+            yield from kept.select(schema.names).to_batches()
+
+
+def vectors_of(column: pa.ChunkedArray, dimension: int, path: str) -> Iterator[np.ndarray]:
+    """Yields the vectors of a column, chunk by chunk, as ``float32[n, dimension]`` without copying."""
+    for chunk in column.chunks:
+        values = chunk.flatten().to_numpy(zero_copy_only=False)
+        if chunk.null_count or not (np.diff(chunk.offsets.to_numpy()) == dimension).all():
+            raise StoreError(f"{path} has vectors that are not of length {dimension}; the table is damaged")
+        yield values.reshape(len(chunk), dimension)
+
+
+def _plan(root: fs.FileSystem, file: DataFile, filters: dict[str, list[Any]]) -> Iterator[_Piece]:
+    """Yields the row groups of a file that hold wanted rows, and which rows those are."""
+    path = open_filesystem(file.uri)[1]
+    schema = subset(feature_schema(0), filters)
+    with file_errors(path), root.open_input_file(path) as source:
+        opened = pq.ParquetFile(source)
+        for group in range(opened.num_row_groups):
+            if not _may_match(opened.metadata, group, filters):
+                continue
+            rows, mask = opened.metadata.row_group(group).num_rows, None
+            if filters:
+                found = opened.read_row_group(group, columns=schema.names, use_threads=False)
+                mask = _mask(conform(found, schema), filters)
+            wanted = rows if mask is None else int(mask.sum())
+            if wanted:
+                yield _Piece(file, opened.metadata, group, None if wanted == rows else mask, wanted)
+
+
+def _read_piece(root: fs.FileSystem, piece: _Piece, schema: pa.Schema, matrix: np.ndarray) -> pa.Table:
+    """Fills ``matrix`` with the vectors of a piece and returns its other columns."""
+    path = open_filesystem(piece.file.uri)[1]
+    with file_errors(path), root.open_input_file(path) as source:
+        file = pq.ParquetFile(source, metadata=piece.footer)
+        found = file.read_row_group(piece.row_group, columns=schema.names, use_threads=False)
+    start, seen = 0, 0
+    for vectors in vectors_of(found.column("embedding"), matrix.shape[1], path):
+        if piece.mask is None:
+            chosen = vectors
+        else:
+            chosen = vectors[piece.mask[seen : seen + len(vectors)]]
+            seen += len(vectors)
+        matrix[start : start + len(chosen)] = chosen
+        start += len(chosen)
+    metadata = conform(found, subset(schema, [name for name in schema.names if name != "embedding"]))
+    if piece.mask is None or not metadata.num_columns:
+        return metadata
+    return metadata.filter(pa.array(piece.mask))
+
+
+def _filters(splits: Collection[str] | None, views: Collection[int] | None) -> dict[str, list[Any]]:
+    wanted = {"split": splits, "view_id": views}
+    return {name: sorted(values) for name, values in wanted.items() if values is not None}
+
+
+def _may_match(footer: pq.FileMetaData, group: int, filters: dict[str, list[Any]]) -> bool:
+    """Tells from a row group's statistics whether it can hold a wanted row."""
+    columns = {footer.schema.column(index).path: index for index in range(footer.num_columns)} if filters else {}
+    for name, wanted in filters.items():
+        statistics = footer.row_group(group).column(columns[name]).statistics
+        if statistics is None or not statistics.has_min_max:
+            continue
+        if not any(statistics.min <= value <= statistics.max for value in wanted):
+            return False
+    return True
+
+
+def _mask(table: pa.Table, filters: dict[str, list[Any]]) -> np.ndarray | None:
+    mask: np.ndarray | None = None
+    for name, wanted in filters.items():
+        column = table.column(name)
+        hits = pc.is_in(column, value_set=pa.array(wanted, type=column.type)).to_numpy()
+        mask = hits if mask is None else mask & hits
+    return mask
+
+
+def _features(matrix: np.ndarray, metadata: pa.Table) -> Features:
+    names = {"image_id": "image_ids", "image_uri": "image_uris", "split": "splits", "group": "groups"}
+    fields: dict[str, Any] = {}
+    for name in metadata.column_names:
+        column = metadata.column(name)
+        if name == "view_id":
+            fields["view_ids"] = column.to_numpy()
+        elif name == "labels":
+            fields["labels"] = [tuple(value or ()) for value in column.to_pylist()]
+        elif name == "attributes":
+            fields["attributes"] = [dict(row) for chunk in column.chunks for row in _pairs(chunk)]
+        else:
+            fields[names.get(name, name)] = column.to_pylist()
+    return Features(embeddings=matrix, **fields)
+
+
+def _pairs(chunk: pa.MapArray) -> Iterator[list[tuple[str, str]]]:
+    """Yields the pairs of each row from the flat columns; ``to_pylist`` of a map is ten times slower."""
+    offsets = chunk.offsets.to_pylist()
+    pairs = list(zip(chunk.keys.to_pylist(), chunk.items.to_pylist(), strict=True))
+    for begin, end in itertools.pairwise(offsets):
+        yield pairs[begin:end]
+
+
+@contextlib.contextmanager
+def file_errors(path: str) -> Iterator[None]:
+    """Turns what reading a data file raises into a StoreError with its name."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is missing: this version was vacuumed or damaged; open the newest one") from error
+    except (OSError, pa.ArrowException) as error:
+        reason = one_line(error)
+        raise StoreError(f"{path} cannot be read ({reason}); restore the file or embed its images again") from error
