@@ -1,0 +1,91 @@
+"""``heliograph COMMAND …``: imports the chosen command only."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from transforms.errors import HeliographError, UsageError
+
+COMMANDS = {
+    "embed": "compute embeddings of images into a feature store",
+    "train": "fit a softmax head on stored features, and export a model",
+    "score": "classify images, or stored features, with a model",
+    "evaluate": "measure predictions, overall and per slice, and make a report",
+    "demo": "run all of it on photographs of solar cells",
+}
+"""Each is a module of this package with ``main(argv) -> int``."""
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit status: 0 done, 1 the work failed, 2 a mistake in the call."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(_help())
+        return 0 if arguments else 2
+    if name == "--version":
+        return _print_version()
+    if name not in COMMANDS:
+        print(f"heliograph: {name!r} is no command; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        return UsageError.exit_status
+    command: Callable[[Sequence[str]], int] = importlib.import_module(f"pipelines.{name}").main
+    return command(arguments[1:])
+
+
+def run_command(body: Callable[[], int]) -> int:
+    """Runs a command's body; ends a mistake or a failure with one line on standard error.
+
+    Returns:
+      What the body returns, or the exit status of the HeliographError that it raises.
+    """
+    try:
+        return body()
+    except HeliographError as error:
+        print(f"heliograph: {_one_line(error)}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt as error:
+        print(f"\nheliograph: {error or 'interrupted'}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: heliograph COMMAND [flags]",
+            "",
+            "Turns collections of images into a feature store and into classifications, at any scale.",
+            "",
+            *lines,
+            "",
+            "heliograph COMMAND --help lists a command's flags; heliograph --version tells the version.",
+        ]
+    )
+
+
+def _print_version() -> int:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        print(f"heliograph {version('heliograph')}")
+    except PackageNotFoundError:
+        print("heliograph (not installed)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

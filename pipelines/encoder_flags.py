@@ -1,0 +1,66 @@
+"""The flags that name an encoder."""
+
+from __future__ import annotations
+
+import argparse
+
+from transforms.encoders.resolve import DEFAULT, RESIZES, resolve_encoder
+from transforms.encoders.specification import EncoderSpecification
+from transforms.errors import OptionError
+
+
+def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--encoder`` and what a model may not say of itself."""
+    parser.add_argument(
+        "--encoder",
+        default=DEFAULT,
+        metavar="E",
+        help="the default's name, a TF Hub or Kaggle handle, a SavedModel directory, a .keras file or "
+        "keras.applications:NAME",
+    )
+    parser.add_argument("--image-size", metavar="N|HxW", help="input size, where the model does not tell")
+    parser.add_argument(
+        "--pixel-range", metavar="LOW,HIGH", help="input values, where the model does not tell: 0,1 or =-1,1"
+    )
+    parser.add_argument("--resize", choices=RESIZES, help="resize method (default: the encoder's own, or bilinear)")
+    parser.add_argument(
+        "--exact-decode",
+        action="store_true",
+        help="decode large JPEGs fully, not scaled to twice the input size",
+    )
+
+
+def resolve(flags: argparse.Namespace) -> EncoderSpecification:
+    """Returns the specification of the encoder that the flags name."""
+    return resolve_encoder(
+        flags.encoder,
+        image_size=_image_size(flags.image_size),
+        pixel_range=_pixel_range(flags.pixel_range),
+        resize=flags.resize,
+        exact_decode=flags.exact_decode,
+        trust_model=flags.trust_model,
+    )
+
+
+def _image_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        numbers = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or not all(0 < number <= 4096 for number in numbers):
+        raise OptionError(f"--image-size must be 224 or HEIGHTxWIDTH such as 224x320, got {text!r}")
+    return numbers[0], numbers[-1]
+
+
+def _pixel_range(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not low < high:
+        raise OptionError(f"--pixel-range must be two numbers such as 0,1 or -1,1 or 0,255, got {text!r}")
+    return low, high

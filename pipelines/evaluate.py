@@ -1,0 +1,117 @@
+"""``heliograph evaluate``: predictions to figures, overall and per slice, and a report."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+
+import apache_beam as beam
+
+from pipelines import cli, options, runner
+from pipelines.report.publish import METRICS, REPORT, PublishOptions, check_output, publish_evaluation
+from pipelines.report.verdict import summarise
+from pipelines.run_record import configuration_json, new_run_id, print_record, read_run_record
+from transforms.errors import OptionError
+from transforms.files.filesystem import is_local, join, local_path
+from transforms.measure_predictions import MeasurePredictions, ReadPredictions
+from transforms.measures.files import list_prediction_files
+from transforms.measures.preview import check_predictions
+from transforms.measures.slices import DEFAULT_VALUES, MeasureOptions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfiguration:
+    """What ``heliograph evaluate`` was asked to do; written into the run record."""
+
+    predictions: str
+    output: str
+    run_id: str
+    thumbnails: int
+    measure: MeasureOptions
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return cli.run_command(lambda: _run(argv))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = options.command_parser("evaluate", "Measure predictions, overall and per slice, and make a report.")
+    parser.add_argument(
+        "--predictions",
+        required=True,
+        metavar="DIR|FILE",
+        help="output of heliograph score, or a Parquet, JSONL or CSV file with displayNames, confidences, labels",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help=f"where {METRICS}, {REPORT} and run.json go")
+    parser.add_argument(
+        "--slice",
+        action="append",
+        metavar="ATTRIBUTE",
+        help="measure each value of it apart; may be given several times "
+        f"(default: all with at most {DEFAULT_VALUES} values)",
+    )
+    parser.add_argument(
+        "--minimum-slice", type=options.positive(int), default=30, help="slices with fewer rows are marked"
+    )
+    parser.add_argument(
+        "--thumbnails", type=int, default=24, help="worst errors that are shown as pictures; 0 for none"
+    )
+    parser.add_argument("--run-id", help="name of the run (default: time and chance)")
+    return parser
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    arguments = tuple(sys.argv[1:] if argv is None else argv)
+    flags, beam_args = options.parse(_parser(), arguments)
+    runner.check_runner(beam_args)
+    started_at = time.time()
+    configuration = _configuration(flags)
+    files = list_prediction_files(configuration.predictions)
+    check_output(configuration.output)
+    check_predictions(files, configuration.measure.slices)
+    publish = PublishOptions(
+        output=configuration.output,
+        predictions=configuration.predictions,
+        run_id=configuration.run_id,
+        started_at=started_at,
+        thumbnails=configuration.thumbnails,
+        arguments=arguments,
+        configuration=configuration_json(configuration),
+    )
+
+    def build(pipeline: beam.Pipeline) -> None:
+        metrics = pipeline | beam.Create(files) | ReadPredictions() | MeasurePredictions(options=configuration.measure)
+        _ = metrics | "PublishEvaluation" >> beam.Map(publish_evaluation, publish)
+
+    runner.run_pipeline(build, beam_args)
+    record = read_run_record(join(configuration.output, "run.json"))
+    metrics = read_run_record(join(configuration.output, METRICS))
+    lines = [*summarise(metrics), f"report: {join(configuration.output, REPORT)}"]
+    print_record(record, flags.json, "\n".join(lines))
+    return 0
+
+
+def _configuration(flags: argparse.Namespace) -> EvaluateConfiguration:
+    if flags.thumbnails < 0:
+        raise OptionError(f"--thumbnails must not be negative, got {flags.thumbnails}")
+    output = local_path(flags.output) if is_local(flags.output) else flags.output
+    predictions = local_path(flags.predictions) if is_local(flags.predictions) else flags.predictions
+    return EvaluateConfiguration(
+        predictions=predictions,
+        output=output,
+        run_id=new_run_id(flags.run_id),
+        thumbnails=flags.thumbnails,
+        measure=MeasureOptions(
+            slices=tuple(flags.slice or ()),
+            minimum_slice=flags.minimum_slice,
+            worst=max(24, flags.thumbnails),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

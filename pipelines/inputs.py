@@ -1,0 +1,96 @@
+"""What embed and score share: the flags of the input, and its recognition before any work is done."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from itertools import islice
+
+from pyarrow import fs
+
+from pipelines import options
+from transforms.errors import InputError
+from transforms.files.filesystem import is_local, open_filesystem
+from transforms.shards.record import allowed_failures
+from transforms.shards.workspace import WORK_DIRECTORY
+from transforms.sources.dialects import DIALECTS, Source, recognise
+from transforms.store.catalog import list_tables
+
+
+def add_input_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Adds the flags that say what is read, and how hard."""
+    parser.add_argument(
+        "--input",
+        action="append",
+        required=required,
+        metavar="SRC",
+        help="a folder with a directory per label, a glob, an image, or a manifest (CSV, TSV, JSONL, Parquet with a "
+        "column uri); may be given several times",
+    )
+    parser.add_argument("--input-format", choices=sorted(DIALECTS), help="name the form instead of recognising it")
+    parser.add_argument(
+        "--input-root",
+        metavar="DIR",
+        help="folder that a manifest's local images lie below (default: the manifest's)",
+    )
+    parser.add_argument(
+        "--max-failures", default="50%", metavar="N|P%", help="dead letters allowed before exit status 1"
+    )
+    parser.add_argument("--shard-size", type=options.positive(int), default=1000, help="images a shard, about")
+    parser.add_argument("--batch-size", type=options.positive(int), default=32, help="images a call of the network")
+    parser.add_argument("--threads", type=options.positive(int), help="that read and decode (default: one a core)")
+    parser.add_argument(
+        "--image-timeout", type=options.positive(float), default=60.0, metavar="SECONDS", help="for one image"
+    )
+    parser.add_argument("--run-id", help="name of the run (default: time and chance); the same id publishes once")
+    parser.add_argument("--trust-model", action="store_true", help="load a model whose graph may touch files")
+
+
+def recognise_inputs(inputs: Sequence[str], dialect: str | None, input_root: str | None) -> list[Source]:
+    """Recognises every input, says what it is, and looks whether there is an image in it.
+
+    Raises:
+      InputError: an input does not exist, has no known form, or none of them has an image.
+    """
+    sources = [recognise(uri, dialect, input_root) for uri in inputs]
+    for source in sources:
+        print(f"input: {source.uri} ({DIALECTS[source.dialect].title})", file=sys.stderr)
+    if not any(list(islice(source.list_images(), 1)) for source in sources):
+        names = ", ".join(source.uri for source in sources)
+        raise InputError(
+            f"no images found in {names}; a folder is searched for names such as .jpg and .png, "
+            "a glob such as 'DIR/**' takes every file"
+        )
+    return sources
+
+
+def roots_of(sources: Sequence[Source]) -> tuple[str, ...]:
+    """Returns the local folders below which images must lie."""
+    return tuple(sorted({source.root for source in sources if is_local(source.root)}))
+
+
+def check_max_failures(text: str) -> str:
+    """Returns the flag's value once it is known to be right."""
+    allowed_failures(text, 0)
+    return text
+
+
+def check_store(store: str) -> None:
+    """Makes sure that a table may be made in ``store``: it is not there, empty, or a store already.
+
+    Raises:
+      StoreError: it is a file, a table itself, or a directory that holds other things.
+    """
+    filesystem, path = open_filesystem(store)
+    if filesystem.get_file_info(path).type == fs.FileType.NotFound:
+        return
+    entries = filesystem.get_file_info(fs.FileSelector(path)) if _is_directory(filesystem, path) else ()
+    begun = [entry for entry in entries if _is_directory(filesystem, f"{entry.path}/{WORK_DIRECTORY}")]
+    if entries == [] or begun:
+        return
+    list_tables(store)
+
+
+def _is_directory(filesystem: fs.FileSystem, path: str) -> bool:
+    return bool(filesystem.get_file_info(path).type == fs.FileType.Directory)

@@ -1,0 +1,96 @@
+"""What the commands' argument parsers share, and the check of the flags that go to Beam."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+from collections.abc import Sequence
+
+from transforms.errors import OptionError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends a wrong call with one line."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise OptionError(f"{message} (see {self.prog} --help)")
+
+
+def command_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """Returns a parser for ``heliograph NAME`` with the flags that every command has."""
+    parser = _Parser(
+        prog=f"heliograph {name}",
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog="Flags that are not listed here go to Apache Beam (--runner, --project, --temp_location …).",
+    )
+    parser.add_argument("--json", action="store_true", help="print the run record to standard output")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Parses a command line.
+
+    Returns:
+      Our flags, and the flags that go to Beam.
+
+    Raises:
+      OptionError: for a flag that neither side knows, since Beam drops it silently.
+    """
+    known, rest = parser.parse_known_args(argv)
+    if rest:
+        _check_beam_flags(rest, parser)
+    return known, rest
+
+
+def positive(kind: type[int] | type[float]) -> _Positive:
+    """Returns an argparse type for numbers above zero."""
+    return _Positive(kind)
+
+
+class _Positive:
+    def __init__(self, kind: type[int] | type[float]) -> None:
+        self._kind = kind
+        self.__name__ = f"positive {kind.__name__}"
+
+    def __call__(self, text: str) -> int | float:
+        value = self._kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"must be positive, got {text}")
+        return value
+
+
+def _check_beam_flags(flags: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Refuses what Beam would drop."""
+    loose = [flag for flag in flags if not flag.startswith("-")]
+    if loose and not flags[0].startswith("-"):
+        raise OptionError(f"{loose[0]!r} stands alone; a value belongs to a flag (see {parser.prog} --help)")
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    stderr = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(stderr):
+            options = PipelineOptions(list(flags))
+            retained = options.get_all_options(drop_default=True, retain_unknown_options=True)
+            understood = options.get_all_options(drop_default=True)
+    except SystemExit as error:
+        lines = stderr.getvalue().strip().splitlines()
+        raise OptionError(lines[-1] if lines else f"Beam refuses {' '.join(flags)}") from error
+    unknown = [name for name in retained if name not in understood]
+    if unknown:
+        name = next((flag for flag in map(_name, flags) if flag.replace("-", "_") in unknown), unknown[0])
+        raise OptionError(f"--{name} is neither a flag of ours nor of Beam's{_close_match(name, parser)}")
+
+
+def _name(flag: str) -> str:
+    return flag.lstrip("-").split("=", 1)[0]
+
+
+def _close_match(name: str, parser: argparse.ArgumentParser) -> str:
+    import difflib
+
+    ours = [flag for action in parser._actions for flag in action.option_strings]
+    close = difflib.get_close_matches(f"--{name.replace('_', '-')}", ours, n=1)
+    return f"; did you mean {close[0]}?" if close else f" (see {parser.prog} --help)"

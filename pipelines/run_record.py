@@ -1,0 +1,73 @@
+"""What a command says at its end, and the identity of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import re
+import sys
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.progress import duration
+from transforms.errors import OptionError
+from transforms.files.filesystem import open_filesystem, read_bytes
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def new_run_id(given: str | None) -> str:
+    """Returns the run id that was given, or a new one that sorts by time.
+
+    Raises:
+      OptionError: the given one could not be the name of a file.
+    """
+    if given is None:
+        return f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+    if not _RUN_ID.fullmatch(given):
+        raise OptionError(f"--run-id must be up to 100 letters, digits, '.', '_' or '-', got {given!r}")
+    return given
+
+
+def configuration_json(configuration: Any) -> dict[str, Any]:
+    """Returns a command's frozen dataclass as JSON types."""
+    fields: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(configuration), default=str))
+    return fields
+
+
+def read_run_record(address: str) -> dict[str, Any]:
+    """Reads a run record."""
+    filesystem, path = open_filesystem(address)
+    record: dict[str, Any] = json.loads(read_bytes(filesystem, path))
+    return record
+
+
+def print_record(record: Mapping[str, Any], as_json: bool, summary: str) -> None:
+    """Prints the record to standard output when asked, else the summary for a person."""
+    print(json.dumps(record, indent=2) if as_json else summary)
+    sys.stdout.flush()
+
+
+def summarise_images(record: Mapping[str, Any], verb: str, place: str) -> str:
+    """Returns what happened to the images of a run, in some lines for a person."""
+    fresh = record[verb] - record["resumed"]
+    lines = [
+        f"{record['listed']:,} images listed = {record[verb]:,} {verb} + {record['reused']:,} reused + "
+        f"{record['failed']:,} failed"
+    ]
+    if fresh:
+        lines.append(
+            f"{duration(record['seconds'])}, {record['images_per_second']:,.0f} images/s, "
+            f"peak memory {record['peak_memory_mb']:,.0f} MB"
+        )
+    else:
+        lines.append(f"nothing had to be {verb} again" if record["listed"] > record["failed"] else f"nothing {verb}")
+    if record["resumed"]:
+        lines.append(f"{record['resumed']:,} of them were kept from an interrupted run")
+    if record["failed"]:
+        classes = ", ".join(f"{number} {name}" for name, number in record["failures"].items())
+        lines.append(f"failed: {classes}; for example {record['failure_example']}")
+    lines.append(place)
+    return "\n".join(lines)

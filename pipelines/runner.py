@@ -1,0 +1,102 @@
+"""Runs a graph: locally in one process on all cores, or on any runner of Beam's."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from transforms import errors
+
+LOCAL_RUNNERS = ("", "DirectRunner", "FnApiRunner", "BundleBasedDirectRunner")
+REFUSED_RUNNERS = {
+    "DaskRunner": "it loses data silently: what a DoFn emits in finish_bundle, side outputs and files written by "
+    "bundles; use the local runner, Flink or Dataflow",
+    "InteractiveRunner": "it is for notebooks; use the local runner",
+}
+POLL_SECONDS = 0.2
+
+Build = Callable[[beam.Pipeline], object]
+
+
+def check_runner(beam_args: Sequence[str]) -> PipelineOptions:
+    """Parses Beam's flags and refuses an engine that would lose data.
+
+    Raises:
+      OptionError: naming the runner or mode and the reason.
+    """
+    options = PipelineOptions(list(beam_args))
+    name = (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1]
+    for refused, reason in REFUSED_RUNNERS.items():
+        if name.lower() in (refused.lower(), refused.lower().removesuffix("runner")):
+            raise errors.OptionError(f"--runner {name} is refused: {reason}")
+    direct = options.view_as(DirectOptions)
+    if is_local(options) and (direct.direct_running_mode != "in_memory" or direct.direct_num_workers != 1):
+        raise errors.OptionError(
+            f"--direct_running_mode={direct.direct_running_mode} with --direct_num_workers={direct.direct_num_workers} "
+            "is refused: the local run uses all cores in one process, and Beam's local worker processes hang for "
+            "ever when one dies in set-up; leave these flags out"
+        )
+    return options
+
+
+def is_local(options: PipelineOptions) -> bool:
+    """Returns whether the run stays in this process."""
+    return (options.view_as(StandardOptions).runner or "") in LOCAL_RUNNERS
+
+
+def run_pipeline(build: Build, beam_args: Sequence[str], watch: Callable[[], None] | None = None) -> None:
+    """Builds a graph, runs it and waits for its end.
+
+    Args:
+      build: puts the steps into a pipeline.
+      beam_args: Beam's flags.
+      watch: called some times a second on the calling thread while the graph runs.
+
+    Raises:
+      HeliographError: what a step raised, as its own class when it is one of ours.
+      KeyboardInterrupt: on Ctrl-C; the caller is expected to leave the process.
+    """
+    options = check_runner(beam_args)
+    options.view_as(SetupOptions).save_main_session = False
+    if is_local(options):
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what fails is raised here, once
+        # Named by string, Beam would first try a runner that it downloads.
+        pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
+    else:
+        pipeline = beam.Pipeline(options=options)
+    build(pipeline)
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            pipeline.run().wait_until_finish()
+        except BaseException as error:  # noqa: BLE001  handed to the calling thread, which knows what to do
+            failure.append(error)
+
+    thread = threading.Thread(target=work, name="pipeline", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(POLL_SECONDS)
+        if watch is not None:
+            watch()
+    if failure:
+        raise _own_error(failure[0]) from failure[0]
+
+
+def _own_error(error: BaseException) -> BaseException:
+    """Finds the exception of ours that a runner wrapped in its own; the text is all that crosses a worker."""
+    if isinstance(error, errors.HeliographError | KeyboardInterrupt):
+        return error
+    text = str(error)
+    for match in reversed(list(re.finditer(r"(?:transforms\.errors\.)(\w+): (.+)", text))):
+        kind = getattr(errors, match.group(1), None)
+        if isinstance(kind, type) and issubclass(kind, errors.HeliographError) and kind is not errors.ImageError:
+            return kind(re.sub(r" \[while running .*", "", match.group(2)).strip())
+    lines = [line for line in text.splitlines() if line.strip()]
+    return errors.WorkError(f"the run failed: {type(error).__name__}: {lines[-1] if lines else 'no message'}")

@@ -1,0 +1,165 @@
+"""``heliograph train``: stored features to a model."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines import cli, options
+from pipelines.progress import duration
+from pipelines.run_record import configuration_json, print_record
+from pipelines.training import assemble, export, gate, publish
+from pipelines.training.calibrate import calibrate
+from pipelines.training.features import read_splits
+from pipelines.training.fit_flags import add_fit_flags, fit_arguments, fit_settings
+from pipelines.training.fit_head import FitSettings, fit_head
+from transforms.errors import OptionError
+from transforms.files import filesystem
+from transforms.model.directory import ModelDirectory
+from transforms.store.catalog import open_table
+
+_SHOWN = 10  # labels in the summary
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfiguration:
+    """What ``heliograph train`` was asked to do; written into the model."""
+
+    store: str
+    model: str
+    version: int | None
+    encoder_table: str | None
+    fit: FitSettings
+    assert_accuracy_at_least: float | None
+    labels_output_file: str | None
+    trust_model: bool
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return cli.run_command(lambda: _run(argv))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = options.command_parser("train", "Fit a softmax head on stored features, and export a model.")
+    parser.add_argument("--store", required=True, help="that `heliograph embed` made")
+    parser.add_argument("--model", required=True, help="directory of the model; versions 1, 2 … are made in it")
+    parser.add_argument("--version", type=int, help="of the store's table (default: the newest)")
+    parser.add_argument("--encoder-table", metavar="NAME", help="table to train on, when the store has several")
+    add_fit_flags(parser)
+    parser.add_argument(
+        "--assert-accuracy-at-least",
+        type=float,
+        metavar="X",
+        help="fail and export nothing below this accuracy on the test split (without one: validation)",
+    )
+    parser.add_argument("--labels-output-file", metavar="F", help="write the labels there, in the outputs' order")
+    parser.add_argument("--trust-model", action="store_true", help="load an encoder that carries code")
+    return parser
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    flags, beam_args = options.parse(_parser(), argv)
+    if beam_args:
+        raise OptionError(f"train runs no pipeline, so {beam_args[0]} has no effect; leave it out")
+    configuration = TrainConfiguration(
+        store=_absolute(flags.store),
+        model=_absolute(flags.model),
+        version=flags.version,
+        encoder_table=flags.encoder_table,
+        fit=fit_settings(flags),
+        assert_accuracy_at_least=flags.assert_accuracy_at_least,
+        labels_output_file=flags.labels_output_file,
+        trust_model=flags.trust_model,
+    )
+    record = train(configuration)
+    print_record(record, flags.json, _summary(record))
+    return 0
+
+
+def train(configuration: TrainConfiguration) -> dict[str, Any]:
+    """Trains a model and publishes it, unless equal data and configuration have made it already.
+
+    Returns:
+      What there is to say: the model, whether it is new, its labels, metrics and the seconds it took.
+    """
+    started = time.monotonic()
+    gate.check_threshold(configuration.assert_accuracy_at_least)
+    publish.check_target(configuration.model)
+    table = open_table(configuration.store, configuration.encoder_table, configuration.version)
+    data = assemble.describe_data(configuration.store, table)
+    digest = assemble.training_digest(data, configuration.fit)
+    model = publish.find_same(configuration.model, digest)
+    made = model is None
+    if model is None:
+        training = _fit(configuration, assemble.Source(table=table, data=data, digest=digest))
+        gate.check_accuracy(training.metrics, configuration.assert_accuracy_at_least)
+        version = assemble.publish_training(training, configuration.model, configuration.trust_model)
+        model = ModelDirectory.open(filesystem.join(configuration.model, str(version)))
+    gate.check_accuracy(model.metrics, configuration.assert_accuracy_at_least)
+    if configuration.labels_output_file:
+        export.write_labels(configuration.labels_output_file, model.labels)
+    return {
+        "model": model.path,
+        "version": model.version,
+        "made": made,
+        "labels": list(model.labels),
+        "seconds": round(time.monotonic() - started, 3),
+        "metrics": model.metrics,
+        "data": model.data,
+    }
+
+
+def _fit(configuration: TrainConfiguration, source: assemble.Source) -> assemble.Training:
+    splits = read_splits(source.table)
+    for warning in splits.warnings:
+        print(f"heliograph: note: {warning}", file=sys.stderr)
+    validation = splits.validation.known(len(splits.labels))
+    fit = fit_head(splits.train, validation, splits.labels, configuration.fit)
+    head, temperature = calibrate(fit.head, validation)
+    return assemble.Training(
+        source=source,
+        head=head,
+        metrics=assemble.collect_metrics(splits, fit, head, temperature),
+        configuration=configuration_json(configuration),
+        command=_command(configuration, source.table.version),
+    )
+
+
+def _command(configuration: TrainConfiguration, version: int) -> str:
+    """The command that repeats a training on the same version of the table."""
+    flags = {"--store": configuration.store, "--model": configuration.model, "--version": version}
+    if configuration.encoder_table:
+        flags["--encoder-table"] = configuration.encoder_table
+    words = [word for flag, value in flags.items() for word in (flag, str(value))]
+    return shlex.join(["heliograph", "train", *words, *fit_arguments(configuration.fit)])
+
+
+def _absolute(address: str) -> str:
+    return filesystem.local_path(address) if filesystem.is_local(address) else address
+
+
+def _summary(record: dict[str, Any]) -> str:
+    metrics, labels = record["metrics"], record["labels"]
+    shown = ", ".join(labels[:_SHOWN]) + (" …" if len(labels) > _SHOWN else "")
+    news = "" if record["made"] else ": nothing new, the same data and configuration made it before"
+    lines = [f"model: {record['model']}{news}", f"{len(labels)} labels: {shown}"]
+    for name in ("validation", "test"):
+        figures = metrics[name]
+        if figures:
+            low, high = figures["accuracy_interval"]
+            lines.append(
+                f"{name}: accuracy {figures['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, majority "
+                f"class {figures['majority_accuracy']:.3f}) on {figures['rows']:,} images"
+            )
+    lines.append(f"{duration(record['seconds'])}; read {record['model']}/model_card.md")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""What a model directory holds, put together from a training."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from pipelines.training import export, publish
+from pipelines.training.calibrate import TemperatureFit
+from pipelines.training.features import Splits
+from pipelines.training.fit_head import Fit, FitSettings
+from pipelines.training.measure import measure
+from pipelines.training.model_card import model_card
+from transforms.model.directory import FORMAT
+from transforms.model.head import Head
+from transforms.store.read import iterate
+from transforms.store.table import FeatureTable
+
+TRAINING_VERSION = 1
+"""Raised whenever the same data and configuration would give another model."""
+
+_STEP = ("l2_regularizer", "validation_loss", "epochs")
+_SEALED = ("model.json", "model_card.md")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a training starts from.
+
+    Attributes:
+      table: that it reads.
+      data: as describe_data.
+      digest: as training_digest.
+    """
+
+    table: FeatureTable
+    data: dict[str, Any]
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """A finished training.
+
+    Attributes:
+      source: that it started from.
+      head: calibrated.
+      metrics: of metrics.json.
+      configuration: of config.json.
+      command: that repeats it.
+    """
+
+    source: Source
+    head: Head
+    metrics: dict[str, Any]
+    configuration: dict[str, Any]
+    command: str
+
+
+def describe_data(store: str, table: FeatureTable) -> dict[str, Any]:
+    """Returns which rows a training reads: store, table, version, its content and the runs in it."""
+    files = sorted([file.path, file.rows] for file in table.data_files())
+    runs: set[str] = set()
+    for batch in iterate(table, ["run_id"]):
+        runs.update(pc.unique(batch.column("run_id")).to_pylist())
+    return {
+        "store": store,
+        "table": table.specification.table_name,
+        "table_version": table.version,
+        "files_sha256": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
+        "run_ids": sorted(runs),
+    }
+
+
+def training_digest(data: Mapping[str, Any], settings: FitSettings) -> str:
+    """Returns 16 hexadecimal digits that are the same for equal data, settings and code.
+
+    Where the store lies does not matter: the names of its files are unique.
+    """
+    fields = {
+        "training_version": TRAINING_VERSION,
+        "files": data["files_sha256"],
+        "table": data["table"],
+        "fit": dataclasses.asdict(settings),
+    }
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def collect_metrics(splits: Splits, fit: Fit, head: Head, temperature: TemperatureFit) -> dict[str, Any]:
+    """Returns the fields of metrics.json: ``validation``, ``test`` (null without rows) and the fit."""
+    return {
+        "validation": measure(head, splits.validation, splits.foreign_labels),
+        "test": measure(head, splits.test, splits.foreign_labels),
+        "examples": {name: len(getattr(splits, name).targets) for name in ("train", "validation", "test")},
+        "held_out": splits.held_out,
+        "warnings": list(splits.warnings),
+        "temperature_scaling": dataclasses.asdict(temperature),
+        "fit": {
+            "l2_regularizer": fit.l2_regularizer,
+            "validation_loss": fit.validation_loss,
+            "epochs": fit.epochs,
+            "path": [dict(zip(_STEP, step, strict=True)) for step in fit.path],
+        },
+    }
+
+
+def publish_training(training: Training, model: str, trust_model: bool) -> int:
+    """Exports a training and publishes it as the next version, which is returned.
+
+    metrics.json says how far its probabilities are from the batch path's, at most, on the golden images.
+
+    Raises:
+      EncoderError: the encoder cannot be loaded.
+      ModelError: the place cannot be written.
+      SelfTestError: the exported model and the batch path disagree.
+    """
+    head, table = training.head, training.source.table
+    served = export.build_served_model(head, table.specification, trust_model)
+    difference = export.check_served_model(served, head, table.specification, table.golden)
+    metrics = {**training.metrics, "served_difference": difference}
+
+    def fill(directory: str) -> None:
+        export.save_served_model(served, directory, head.labels)
+        files = {"head.npz": head.to_bytes(), "labels.txt": export.labels_file(head.labels)}
+        for name, data in files.items():
+            with open(os.path.join(directory, name), "wb") as stream:
+                stream.write(data)
+        np.save(os.path.join(directory, "golden.npy"), table.golden.astype(np.float32), allow_pickle=False)
+        publish.write_json(os.path.join(directory, "metrics.json"), metrics)
+        publish.write_json(os.path.join(directory, "config.json"), training.configuration)
+
+    def seal(directory: str, version: int) -> None:
+        name = os.path.basename(model.rstrip("/"))
+        fields = _model_fields(training, directory)
+        card = model_card(name, version, fields, metrics, training.command)
+        with open(os.path.join(directory, "model_card.md"), "w", encoding="utf-8") as stream:
+            stream.write(card)
+        publish.write_json(os.path.join(directory, "model.json"), fields)
+
+    return publish.publish(model, fill, seal)
+
+
+def _model_fields(training: Training, directory: str) -> dict[str, Any]:
+    specification = training.source.table.specification
+    sizes = publish.file_sizes(directory)
+    return {
+        "format": FORMAT,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "training_digest": training.source.digest,
+        "encoder": specification.to_json(),
+        "encoder_fingerprint": specification.fingerprint,
+        "head": training.head.to_json(),
+        "data": training.source.data,
+        "files": {name: size for name, size in sizes.items() if name not in _SEALED},
+    }

@@ -1,0 +1,225 @@
+"""The rows of a feature table as matrices with integer targets, a split each."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.errors import StoreError
+from transforms.model.head import Array
+from transforms.sources.reference import SPLITS
+from transforms.store.read import Features, read_features
+from transforms.store.table import FeatureTable
+
+HELD_OUT_SHARE = 0.15
+"""Of the training split, kept for validation when the table has no validation split."""
+
+Targets = npt.NDArray[np.int32]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Examples:
+    """N vectors with their classes.
+
+    Attributes:
+      vectors: ``float32[N, D]``.
+      targets: ``int32[N]``, index into Splits.labels; beyond them, into Splits.foreign_labels.
+    """
+
+    vectors: Array
+    targets: Targets
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Examples:
+        """Returns some of the rows."""
+        return Examples(vectors=self.vectors[rows], targets=self.targets[rows])
+
+    def known(self, classes: int) -> Examples:
+        """Returns the rows whose label is one of the first ``classes``."""
+        mask = self.targets < classes
+        return self if mask.all() else self.take(np.flatnonzero(mask))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Splits:
+    """What a table holds for training.
+
+    Attributes:
+      labels: names of the classes, those of the training split, sorted.
+      foreign_labels: what only other splits have; no model can predict them.
+      train: each class has at least one example.
+      validation: not empty.
+      test: empty when the table has no test split.
+      held_out: whether validation was taken out of the training split.
+      warnings: what a person should know about the data, a sentence each.
+    """
+
+    labels: tuple[str, ...]
+    foreign_labels: tuple[str, ...]
+    train: Examples
+    validation: Examples
+    test: Examples
+    held_out: bool
+    warnings: tuple[str, ...]
+
+
+def read_splits(table: FeatureTable) -> Splits:
+    """Reads a table; images without a label are left out, so are augmented views outside training.
+
+    Raises:
+      StoreError: no labels, several labels an image, one class only, an empty training split, too few
+        examples to hold any out, vectors that are not finite.
+    """
+    columns = ("image_id", "sha256", "labels", "group")
+    features = {
+        split: read_features(table, splits=[split], views=None if split == SPLITS[0] else [0], columns=columns)
+        for split in SPLITS
+    }
+    return split_features(features, table.path)
+
+
+def split_features(features: dict[str, Features], place: str) -> Splits:
+    """Turns labels into targets and checks what training relies on; ``place`` names the table in messages.
+
+    Raises:
+      StoreError: as read_splits.
+    """
+    warnings: list[str] = []
+    rows = {split: _labelled(features[split], split, place, warnings) for split in SPLITS}
+    if not any(chosen.size for chosen in rows.values()):
+        raise StoreError(f"{place} has no labelled image; embed images with labels (folders or a manifest)")
+    names = {split: [features[split].labels[row][0] for row in rows[split]] for split in SPLITS}
+    labels = _classes(names["train"], place)
+    foreign = tuple(sorted({name for split in SPLITS for name in names[split]}.difference(labels)))
+    index = {name: target for target, name in enumerate((*labels, *foreign))}
+    examples = {}
+    for split in SPLITS:
+        vectors = features[split].embeddings
+        if not np.isfinite(vectors).all():
+            raise StoreError(f"{place}: vectors of the {split} split have NaN or infinity; embed its images again")
+        vectors = vectors if len(rows[split]) == len(vectors) else vectors[rows[split]]
+        targets = np.array([index[name] for name in names[split]], np.int32)
+        examples[split] = Examples(vectors=vectors, targets=targets)
+        warnings += _class_warnings(names[split], labels, split)
+    keys = [_unit(features["train"], row) for row in rows["train"]]
+    return _assemble(labels, foreign, examples, keys, place, warnings)
+
+
+def hold_out(targets: Targets, keys: Sequence[str], share: float = HELD_OUT_SHARE) -> npt.NDArray[np.bool_]:
+    """Chooses the rows of the training split that become the validation split.
+
+    Rows of one key stay together. Each class gives ``share`` of its keys, rounded, and one at least when it
+    has two: those whose hash is smallest, so that the choice is the same every time.
+
+    Args:
+      targets: ``int32[N]``.
+      keys: group or content of each row; a key belongs to the class of its first row.
+
+    Returns:
+      ``bool[N]``, true for validation.
+    """
+    classes: dict[str, int] = {}
+    for key, target in zip(keys, targets.tolist(), strict=True):
+        classes.setdefault(key, target)
+    by_class: dict[int, list[str]] = collections.defaultdict(list)
+    for key, target in classes.items():
+        by_class[target].append(key)
+    chosen: set[str] = set()
+    for names in by_class.values():
+        names.sort(key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest())
+        number = max(1, round(share * len(names))) if len(names) > 1 else 0
+        chosen.update(names[:number])
+    return np.array([key in chosen for key in keys], np.bool_)
+
+
+def _assemble(
+    labels: tuple[str, ...],
+    foreign: tuple[str, ...],
+    examples: dict[str, Examples],
+    keys: list[str],
+    place: str,
+    warnings: list[str],
+) -> Splits:
+    train, validation = examples["train"], examples["validation"]
+    held_out = not (validation.targets < len(labels)).any()
+    if held_out:
+        mask = hold_out(train.targets, keys)
+        rows = len(train.targets)
+        validation, train = train.take(np.flatnonzero(mask)), train.take(np.flatnonzero(~mask))
+        counts = np.bincount(train.targets, minlength=len(labels))
+        missing = [label for label, count in zip(labels, counts, strict=True) if not count]
+        if not len(validation.targets) or missing:
+            raise StoreError(
+                f"{place} has no validation split and too few training images{_of(missing)} to hold some "
+                "out; embed more images, or with --split 80/10/10"
+            )
+        warnings.append(
+            f"the table has no validation split: {mask.sum()} of {rows} training images are held out for it"
+        )
+    return Splits(
+        labels=labels,
+        foreign_labels=foreign,
+        train=train,
+        validation=validation,
+        test=examples["test"],
+        held_out=held_out,
+        warnings=tuple(warnings),
+    )
+
+
+def _labelled(features: Features, split: str, place: str, warnings: list[str]) -> npt.NDArray[np.int64]:
+    """Returns the rows that have a label."""
+    counts = np.array([len(labels) for labels in features.labels], np.int64)
+    several = np.flatnonzero(counts > 1)
+    if several.size:
+        row = int(several[0])
+        raise StoreError(
+            f"{place}: {several.size} images of the {split} split have several labels "
+            f"({features.image_ids[row]} has {_some(features.labels[row])}); "
+            "a softmax head takes one an image, so embed them with one"
+        )
+    missing = int((counts == 0).sum())
+    if missing:
+        warnings.append(f"{missing} of {len(counts)} images of the {split} split have no label and are left out")
+    return np.flatnonzero(counts == 1)
+
+
+def _classes(names: list[str], place: str) -> tuple[str, ...]:
+    labels = tuple(sorted(set(names)))
+    if not labels:
+        raise StoreError(f"the training split of {place} is empty; embed labelled images with --split 80/10/10")
+    if len(labels) == 1:
+        raise StoreError(f"the training split of {place} has one class only, {labels[0]!r}; a head needs two or more")
+    return labels
+
+
+def _class_warnings(names: list[str], labels: tuple[str, ...], split: str) -> list[str]:
+    """Says which classes the training split and another one do not share."""
+    foreign = [name for name in names if name not in labels]
+    absent = sorted(set(labels).difference(names))
+    found = []
+    if foreign:
+        found.append(
+            f"{len(foreign)} images of the {split} split are of {_some(sorted(set(foreign)))}, which no "
+            "training image is; they count as wrong"
+        )
+    if names and absent:
+        found.append(f"the {split} split has no image of {_some(absent)}")
+    return found
+
+
+def _unit(features: Features, row: int) -> str:
+    """What must not straddle two splits: the group, else the content with all its views."""
+    return features.groups[row] or features.sha256[row] or features.image_ids[row]
+
+
+def _of(names: Sequence[str]) -> str:
+    return f" of {_some(names)}" if names else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:10])) + (" …" if len(names) > 10 else "")

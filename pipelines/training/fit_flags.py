@@ -1,0 +1,92 @@
+"""The flags that say how a head is fitted."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from pipelines.options import positive
+from pipelines.training.fit_head import FitSettings
+from transforms.errors import OptionError
+
+AUTO = "auto"
+
+
+def add_fit_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for each field of FitSettings but ``patience``."""
+    default = FitSettings()
+    parser.add_argument("--dropout-rate", type=float, default=default.dropout_rate, help="in [0, 1)")
+    parser.add_argument(
+        "--l2-regularizer",
+        default=AUTO,
+        metavar="L2",
+        help="factor of the weights' squares in the loss; auto finds it on the validation split",
+    )
+    parser.add_argument("--label-smoothing", type=float, default=default.label_smoothing, help="in [0, 1)")
+    parser.add_argument("--learning-rate", type=float, default=default.learning_rate, help="of Adam")
+    parser.add_argument(
+        "--train-epochs",
+        type=positive(int),
+        default=default.train_epochs,
+        help="passes over the data, at most",
+    )
+    parser.add_argument("--batch-size", type=positive(int), default=default.batch_size, help="examples a step")
+    parser.add_argument(
+        "--class-weights",
+        default=default.class_weights,
+        metavar="W",
+        help="none, balanced, or label=weight,… (labels that are not named weigh 1)",
+    )
+    parser.add_argument(
+        "--hidden-units",
+        default="",
+        metavar="N,…",
+        help="widths of ReLU layers before the softmax, such as 256",
+    )
+    parser.add_argument("--seed", type=int, default=default.seed, help="the same seed gives the same model")
+
+
+def fit_settings(flags: argparse.Namespace) -> FitSettings:
+    """Returns the settings that the flags name.
+
+    Raises:
+      OptionError: naming the flag, the value and what it may be.
+    """
+    return FitSettings(
+        dropout_rate=flags.dropout_rate,
+        l2_regularizer=_l2(flags.l2_regularizer),
+        label_smoothing=flags.label_smoothing,
+        learning_rate=flags.learning_rate,
+        train_epochs=flags.train_epochs,
+        batch_size=flags.batch_size,
+        class_weights=flags.class_weights,
+        hidden_units=_units(flags.hidden_units),
+        seed=flags.seed,
+    )
+
+
+def fit_arguments(settings: FitSettings) -> list[str]:
+    """Returns the flags of what differs from the default, the inverse of fit_settings."""
+    words: list[str] = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if value != field.default and field.name != "patience":
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += ["--" + field.name.replace("_", "-"), text]
+    return words
+
+
+def _l2(text: str) -> float | None:
+    if text == AUTO:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(f"--l2-regularizer must be auto, 0 or positive, got {text!r}") from None
+
+
+def _units(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise OptionError(f"--hidden-units must be numbers such as 256 or 512,256, got {text!r}") from None

@@ -1,0 +1,105 @@
+"""The model card: what a model is, what it reaches and where it must not be used, for a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_SHOWN_CLASSES = 50
+
+_CALL = """\
+This directory is a SavedModel. Its signature `serving_default` takes `key` (string[B]) and `image_bytes`
+(string[B], JPEG or PNG files) and gives `key`, `prediction` (string[B], the label) and `scores`
+(float32[B, classes]); the signature `labels` gives the order of the scores. One broken image, or one of
+another format, fails the whole call with a message that says so; `heliograph score` reads more formats and
+sets bad images aside one by one."""
+
+
+def model_card(name: str, version: int, model: Mapping[str, Any], metrics: Mapping[str, Any], command: str) -> str:
+    """Returns the card as Markdown.
+
+    Args:
+      name: of the model's directory.
+      version: of the model.
+      model: the fields of model.json.
+      metrics: the fields of metrics.json.
+      command: that made the model.
+    """
+    sections = [
+        f"# {name}, version {version}\n\nA softmax head on the image encoder {model['encoder']['name']}. "
+        f"It tells {len(model['head']['labels'])} classes apart: {_listed(model['head']['labels'])}.",
+        "## Intended use\n\nOne label for a photograph of the kind it was trained on, with a confidence. "
+        "A person checks what follows from it wherever a mistake would harm someone.",
+        "## Data\n\n" + _data(model, metrics),
+        "## Metrics\n\n" + _figures(metrics),
+        "## Limits\n\n" + _limits(metrics),
+        f"## How to call it\n\n{_CALL}",
+        f"## How to make it again\n\n    {command}\n\nThe same version of the table, configuration and software "
+        f"give the same weights.\n\n```json\n{json.dumps(model['data'], indent=2, ensure_ascii=False)}\n```",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _data(model: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    data, examples = model["data"], metrics["examples"]
+    held_out = " (held out of the training split)" if metrics["held_out"] else ""
+    lines = [
+        f"- Table `{data['table']}`, version {data['table_version']}, of the store `{data['store']}`",
+        f"- {examples['train']:,} training, {examples['validation']:,} validation{held_out} and "
+        f"{examples['test']:,} test vectors",
+        f"- Encoder `{model['encoder']['source']}`, fingerprint {model['encoder_fingerprint']}",
+        *(f"- Note: {warning}" for warning in metrics["warnings"]),
+    ]
+    return "\n".join(lines)
+
+
+def _figures(metrics: Mapping[str, Any]) -> str:
+    splits = {name: metrics[name] for name in ("validation", "test") if metrics[name]}
+    lines = [f"| | {' | '.join(splits)} |", "|---|" + "---|" * len(splits)]
+    rows = {
+        "images": lambda entry: f"{entry['rows']:,}",
+        "accuracy": lambda entry: _number(entry["accuracy"]),
+        "95 % interval": lambda entry: " to ".join(map(_number, entry["accuracy_interval"])),
+        "accuracy of the majority class": lambda entry: _number(entry["majority_accuracy"]),
+        "macro F1": lambda entry: _number(entry["macro"]["f1"]),
+        "log loss": lambda entry: _number(entry["log_loss"]),
+        "expected calibration error": lambda entry: _number(entry["expected_calibration_error"]),
+    }
+    lines += [f"| {name} | {' | '.join(map(figure, splits.values()))} |" for name, figure in rows.items()]
+    name, entry = list(splits.items())[-1]
+    lines += ["", f"By class, on the {name} split:", "", "| class | images | precision | recall | F1 |"]
+    lines += ["|---|---|---|---|---|"]
+    for figures in entry["classes"][:_SHOWN_CLASSES]:
+        numbers = " | ".join(_number(figures[key]) for key in ("precision", "recall", "f1"))
+        lines.append(f"| {_cell(figures['name'])} | {figures['support']:,} | {numbers} |")
+    if len(entry["classes"]) > _SHOWN_CLASSES:
+        lines.append(f"\n{len(entry['classes']) - _SHOWN_CLASSES} more classes are in metrics.json.")
+    return "\n".join(lines)
+
+
+def _limits(metrics: Mapping[str, Any]) -> str:
+    lines = [
+        "- It gives one of its labels to every image, also to one that shows nothing of the kind.",
+        "- The figures hold for images like those it was measured on; measure again where it is to work.",
+        "- The validation figures are slightly too good: the regularisation, the end of training and the "
+        "temperature were chosen on those images."
+        + ("" if metrics["test"] else " There was no test split to measure on."),
+        "- Slices (by place, camera, group of people) were not looked at here: `heliograph evaluate --slice`.",
+        f"- The served model's probabilities differ from the batch path's by at most "
+        f"{metrics['served_difference']:.1g} on the golden images.",
+    ]
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _listed(labels: list[str]) -> str:
+    more = f" and {len(labels) - _SHOWN_CLASSES} more" if len(labels) > _SHOWN_CLASSES else ""
+    return ", ".join(map(_cell, labels[:_SHOWN_CLASSES])) + more

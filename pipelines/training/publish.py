@@ -1,0 +1,145 @@
+"""Publishes a version of a model: written beside its place, then put there by one rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pyarrow import fs
+
+from transforms.errors import InputError, ModelError
+from transforms.files import filesystem
+from transforms.model.directory import ModelDirectory, versions
+
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
+_VERSION_MARKS = ("model.json", "saved_model.pb")
+
+
+def check_target(model: str) -> None:
+    """Refuses, before any work, a ``--model`` that no version can be written to.
+
+    Raises:
+      ModelError: for a file, a version of a model, or a place that cannot be written.
+    """
+    try:
+        system, root = filesystem.open_filesystem(model)
+    except InputError as error:
+        raise ModelError(f"--model {error}") from error
+    if system.get_file_info(root).type == fs.FileType.File:
+        raise ModelError(f"--model {model} is a file; name a directory, versions are made in it")
+    for mark in _VERSION_MARKS:
+        if system.get_file_info(f"{root}/{mark}").type == fs.FileType.File:
+            raise ModelError(f"--model {model} is one version of a model; name the directory that it lies in")
+    if filesystem.is_local(model):
+        while not os.path.lexists(root):  # made when there is a model to put into it
+            root = os.path.dirname(root)
+        if not os.path.isdir(root) or not os.access(root, os.W_OK):
+            raise ModelError(f"--model {model} cannot be written ({root}); name another place")
+
+
+def find_same(model: str, training_digest: str) -> ModelDirectory | None:
+    """Returns the newest sound version that equal data and configuration made, if there is one."""
+    for version in reversed(versions(model)):
+        with contextlib.suppress(ModelError):  # a damaged version is as good as none
+            found = ModelDirectory.open(filesystem.join(model, str(version)))
+            if found.training_digest == training_digest:
+                return found
+    return None
+
+
+def publish(model: str, fill: Callable[[str], None], seal: Callable[[str, int], None]) -> int:
+    """Makes the next version; a reader sees all of it or nothing.
+
+    An object store has no rename: ``model.json`` is uploaded last, and without it there is no version.
+
+    Args:
+      model: MODEL.
+      fill: writes the files into a directory, once.
+      seal: adds what depends on the version's number; called again when another training took the number.
+
+    Returns:
+      The version.
+
+    Raises:
+      ModelError: the place cannot be written.
+    """
+    with _refused(model), _staging(model) as directory:
+        fill(directory)
+        while True:
+            version = (versions(model) or [0])[-1] + 1
+            seal(directory, version)
+            if _move(directory, model, version):
+                return version
+
+
+def write_json(path: str, fields: Any) -> None:
+    """Writes JSON for people and programs: indented, a line break at the end."""
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
+
+
+def file_sizes(directory: str) -> dict[str, int]:
+    """Returns the size in bytes of each file below ``directory``, by its relative path, sorted."""
+    found = {}
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            path = os.path.join(parent, name)
+            found[os.path.relpath(path, directory).replace(os.sep, "/")] = os.path.getsize(path)
+    return dict(sorted(found.items()))
+
+
+@contextlib.contextmanager
+def _staging(model: str) -> Iterator[str]:
+    """A directory to write into, gone at the end; on a disk it lies beside its goal, for the rename."""
+    if not filesystem.is_local(model):
+        with tempfile.TemporaryDirectory() as directory:
+            yield directory
+        return
+    root = filesystem.local_path(model)
+    directory = os.path.join(root, f".{uuid.uuid4().hex}.tmp")  # no number: no reader takes it for a version
+    os.makedirs(directory)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _move(directory: str, model: str, version: int) -> bool:
+    """Returns whether the version is there now; False when another training took its number."""
+    if not filesystem.is_local(model):
+        _upload(directory, filesystem.join(model, str(version)))
+        return True
+    for name in file_sizes(directory):
+        with open(os.path.join(directory, name), "rb") as stream:
+            os.fsync(stream.fileno())
+    try:
+        os.rename(directory, os.path.join(filesystem.local_path(model), str(version)))
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return False
+        raise
+    return True
+
+
+def _upload(directory: str, address: str) -> None:
+    system, root = filesystem.open_filesystem(address)
+    names = sorted(file_sizes(directory), key=lambda name: (name == "model.json", name))
+    for name in names:
+        with open(os.path.join(directory, name), "rb") as source:
+            filesystem.write_atomically(system, f"{root}/{name}", source.read())
+
+
+@contextlib.contextmanager
+def _refused(model: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ModelError(f"--model {model} cannot be written ({reason}); name another place") from error

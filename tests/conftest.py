@@ -1,0 +1,38 @@
+"""Fixtures that several tests share: the default encoder's store and model of drawn photographs, made once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.photographs import write_folder
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 30 pictures of each of two labels; not to be changed."""
+    return write_folder(tmp_path_factory.mktemp("photos"), per_label=30)
+
+
+@pytest.fixture(scope="session")
+def store(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the default encoder's vectors of ``photos``; not to be changed."""
+    from pipelines import embed
+
+    path = tmp_path_factory.mktemp("store")
+    assert embed.main(["--input", str(photos), "--store", str(path), "--split", "60/20/20"]) == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was trained on ``store``; not to be changed."""
+    from pipelines import train
+
+    path = tmp_path_factory.mktemp("models") / "shapes"
+    assert train.main(["--store", str(store), "--model", str(path), "--train-epochs", "20"]) == 0
+    return path

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelines.report.verdict import verdict, weak_spots
+from tests.transforms.measures.example import batch, row
+from transforms.measures.evaluation import Evaluation
+from transforms.measures.slices import MeasureOptions
+
+
+def _metrics(*rows: dict[str, Any]) -> dict[str, Any]:
+    evaluation = Evaluation(MeasureOptions())
+    evaluation.add(batch(*rows))
+    return evaluation.compute()
+
+
+def _row(label: str, right: bool, side: str, confidence: float = 0.75) -> dict[str, Any]:
+    other = "b" if label == "a" else "a"
+    names = [label, other] if right else [other, label]
+    return row(names, [confidence, 1 - confidence], [label], attributes=[("side", side)])
+
+
+@pytest.mark.parametrize(("wrong", "words"), [(0, "clearly more than"), (45, "not clearly"), (80, "clearly less than")])
+def test_verdict_compares_with_the_majority(wrong: int, words: str) -> None:
+    rows = [_row("ab"[index % 2], index >= wrong, "left") for index in range(100)]
+    assert words in verdict(_metrics(*rows)["overall"])
+
+
+def test_weak_spots_are_named() -> None:
+    left = [_row("ab"[index % 2], True, "left", 0.875) for index in range(100)]
+    right = [_row("ab"[index % 2], index % 4 != 0, "right", 0.875) for index in range(60)]
+    few = [_row("a", False, "few", 0.875) for _ in range(5)]
+    assert weak_spots(_metrics(*left, *right, *few)) == [
+        "Weakest class: “a”, of which 76.5% are found (65 of 85).",
+        "Weakest slice: side = right, with 75.0% right among 60 against 87.9% overall, "
+        "which is more than chance explains for this one slice.",
+        "The confidences can be taken at their word: they are off by 0.4 percentage points on average.",
+    ]
+
+
+def test_overconfidence_is_said() -> None:
+    rows = [_row("ab"[index % 2], index % 2 == 0, "left", 0.875) for index in range(100)]
+    assert weak_spots(_metrics(*rows))[-1] == (
+        "The confidences are off by 37.5 percentage points on average, mostly too high."
+    )
+
+
+def test_nothing_measured() -> None:
+    assert verdict(Evaluation(MeasureOptions()).compute()["overall"]) == "Nothing could be measured."

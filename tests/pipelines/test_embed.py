@@ -1,0 +1,310 @@
+"""The whole command, with the real encoder: twice, with bad images, killed, interrupted, mistaken."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import embed
+from tests.photographs import LABELS, draw, encoded, write_folder
+from transforms.encoders.resolve import load_encoder, resolve_encoder
+from transforms.images.decode import decode_image
+from transforms.store.catalog import open_table
+from transforms.store.read import Features, read_features
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0) -> dict[str, Any]:
+    """Runs the command; returns its run record."""
+    capsys.readouterr()
+    assert embed.main([*map(str, arguments), "--json"]) == status
+    record: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert record["listed"] == record["embedded"] + record["reused"] + record["failed"]
+    return record
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 2) -> str:
+    """Runs the command, which must end with one line; returns it."""
+    capsys.readouterr()
+    assert embed.main([*map(str, arguments)]) == status
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if not line.startswith("input: ")]
+    assert len(lines) == 1, captured.err
+    return lines[0]
+
+
+def features(store: Path) -> Features:
+    return read_features(open_table(str(store)))
+
+
+def dead_letters(store: Path) -> list[dict[str, Any]]:
+    return [
+        row for path in sorted(store.glob("*/_dead_letters/*/*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
+
+
+def test_rows_hold_what_the_images_are(photos: Path, store: Path) -> None:
+    found = features(store)
+    assert sorted(found.image_uris) == sorted(str(path) for path in photos.glob("*/*.jpg"))
+    specification = resolve_encoder()
+    encoder = load_encoder(specification)
+    for row in (0, 17, 59):
+        path = Path(found.image_uris[row])
+        image = decode_image(path.read_bytes(), specification.preprocessing)
+        expected = encoder.encode(image.pixels[None])[0]
+        np.testing.assert_allclose(found.embeddings[row], expected, atol=1e-3)
+        assert found.labels[row] == (path.parent.name,)
+    assert set(found.splits) == {"train", "validation", "test"}
+
+
+def test_the_second_run_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=4)
+    first = run(capsys, "--input", photos, "--store", tmp_path / "store")
+    assert (first["listed"], first["embedded"], first["table_version"]) == (8, 8, 1)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("store/*/data/*")}
+    second = run(capsys, "--input", photos, "--store", tmp_path / "store")
+    assert (second["embedded"], second["reused"], second["table_version"]) == (0, 8, 1)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("store/*/data/*")} == files
+    assert not list(tmp_path.glob("store/*/_work/shards/*"))
+
+
+def test_moved_and_renamed_images_reuse_their_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=4)
+    run(capsys, "--input", photos, "--store", tmp_path / "store")
+    before = {digest: vector.tolist() for digest, vector in zip(*both(features(tmp_path / "store")), strict=True)}
+    photos = photos.rename(tmp_path / "moved")
+    (photos / "disc" / "0000.jpg").rename(photos / "disc" / "renamed.jpg")
+    record = run(capsys, "--input", photos, "--store", tmp_path / "store")
+    assert (record["embedded"], record["reused"], record["plan"]["new"]) == (0, 8, 8)
+    found = features(tmp_path / "store")
+    moved = [row for row, uri in enumerate(found.image_uris) if uri.startswith(str(photos))]
+    assert len(moved) == 8
+    for row in moved:
+        assert found.embeddings[row].tolist() == before[found.sha256[row]]
+
+
+def both(found: Features) -> tuple[list[str], np.ndarray]:
+    return list(found.sha256), found.embeddings
+
+
+def test_a_changed_image_replaces_its_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=3)
+    run(capsys, "--input", photos, "--store", tmp_path / "store")
+    (photos / "disc" / "0001.jpg").write_bytes(encoded(draw("disc", 99)))
+    record = run(capsys, "--input", photos, "--store", tmp_path / "store")
+    assert (record["embedded"], record["reused"], record["plan"]["changed"]) == (1, 5, 1)
+    found = features(tmp_path / "store")
+    assert len(found.image_ids) == len(set(found.image_ids)) == 6
+
+
+def test_labels_that_changed_replace_the_row_without_the_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path / "photos", per_label=2)
+    manifest = tmp_path / "photos" / "m.csv"
+    rows = [f"{label}/000{n}.jpg" for label in LABELS for n in range(2)]
+    manifest.write_text("uri,label,camera\n" + "".join(f"{row},a,K1\n" for row in rows))
+    run(capsys, "--input", manifest, "--store", tmp_path / "store")
+    manifest.write_text("uri,label,camera\n" + "".join(f"{row},{'b' if '0' in row[-5] else 'a'},K1\n" for row in rows))
+    record = run(capsys, "--input", manifest, "--store", tmp_path / "store")
+    assert (record["embedded"], record["reused"], record["plan"]["relabelled"]) == (0, 4, 2)
+    found = features(tmp_path / "store")
+    assert sorted(found.labels) == [("a",), ("a",), ("b",), ("b",)]
+    assert found.attributes == [{"camera": "K1"}] * 4
+
+
+def test_one_bad_image_costs_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=3)
+    whole = (photos / "disc" / "0000.jpg").read_bytes()
+    (photos / "disc" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (photos / "disc" / "empty.jpg").touch()
+    (photos / "stripes" / "page.jpg").write_text("<html>not here</html>")
+    (photos / "stripes" / "<script>alert(1)<.jpg").write_bytes(whole)
+    (tmp_path / "secret.png").write_bytes(encoded(draw("disc", 5), "PNG"))
+    (photos / "stripes" / "link.png").symlink_to(tmp_path / "secret.png")
+    record = run(capsys, "--input", photos, "--store", tmp_path / "store")
+    assert (record["embedded"], record["failed"]) == (7, 4)
+    letters = {Path(row["image_uri"]).name: row for row in dead_letters(tmp_path / "store")}
+    assert {name: row["error_class"] for name, row in letters.items()} == {
+        "cut.jpg": "TRUNCATED",
+        "empty.jpg": "EMPTY",
+        "page.jpg": "UNSUPPORTED_FORMAT",
+        "link.png": "FORBIDDEN_URI",
+    }
+    assert not set(features(tmp_path / "store").image_uris) & {row["image_uri"] for row in letters.values()}
+    assert letters["cut.jpg"]["labels"] == ["disc"]
+
+
+def test_too_many_failures_end_with_status_1_and_lose_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=2)
+    (photos / "disc" / "empty.jpg").touch()
+    line = mistake(capsys, "--input", photos, "--store", tmp_path / "store", "--max-failures", "0", status=1)
+    assert line.startswith("heliograph: 1 of 5 images failed, more than --max-failures 0 allows ({'EMPTY': 1})")
+    assert len(features(tmp_path / "store").image_ids) == 4
+    assert run(capsys, "--input", photos, "--store", tmp_path / "store", "--max-failures", "20%")["reused"] == 4
+
+
+def test_every_bundle_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=6)
+    (photos / "disc" / "empty.jpg").touch()
+    record = run(
+        capsys, "--input", photos, "--store", tmp_path / "store", "--shard-size", 4, "--direct_runner_bundle_repeat=1"
+    )
+    assert (record["listed"], record["embedded"], record["failed"]) == (13, 12, 1)
+    found = features(tmp_path / "store")
+    assert len(found.image_ids) == len(set(found.image_ids)) == 12
+    assert open_table(str(tmp_path / "store")).version == 1
+    assert len(dead_letters(tmp_path / "store")) == 1
+
+
+def test_the_same_run_id_publishes_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=2)
+    for _ in range(2):
+        run(capsys, "--input", photos, "--store", tmp_path / "store", "--run-id", "nightly-1")
+    assert len(features(tmp_path / "store").image_ids) == 4
+    assert open_table(str(tmp_path / "store")).version == 1
+
+
+def test_dry_run_tells_the_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=3)
+    arguments = ["--input", str(photos), "--store", str(tmp_path / "store"), "--dry-run", "--json"]
+    assert embed.main([*arguments, "--price-per-core-hour", "0.05"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert {name: plan[name] for name in ("listed", "new", "reused", "removed", "shards")} == {
+        "listed": 6,
+        "new": 6,
+        "reused": 0,
+        "removed": 0,
+        "shards": 1,
+    }
+    assert plan["estimated_seconds"] > 0
+    assert plan["estimated_cost"] > 0
+    assert not (tmp_path / "store").exists()
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "pipelines.embed", *map(str, arguments)]
+
+
+def wait_for(process: subprocess.Popen[str], store: Path, pattern: str, count: int) -> None:
+    """Waits until so many files are there, or the process is done."""
+    deadline = time.monotonic() + 60
+    while process.poll() is None and len(list(store.glob(pattern))) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [("*/data/.part*", 1), ("*/_work/shards/*.json", 3), ("*/_delta_log/*0.json", 1), ("*/_runs/*", 1)],
+    ids=["in a part", "after three shards", "before the commit", "after the commit"],
+)
+def test_killed_and_started_again(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str], pattern: str, count: int
+) -> None:
+    arguments = ["--input", photos, "--store", tmp_path / "store", "--shard-size", 6]
+    process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    wait_for(process, tmp_path / "store", pattern, count)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    done = len(list((tmp_path / "store").glob("*/_work/shards/*.json")))
+    record = run(capsys, *arguments)
+    if "shards" in pattern:
+        assert done >= 3
+        assert record["resumed"] > 0
+    found = features(tmp_path / "store")
+    assert sorted(found.image_uris) == sorted(map(str, photos.glob("*/*.jpg")))
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--input", photos, "--store", tmp_path / "store", "--shard-size", 6]
+    process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    wait_for(process, tmp_path / "store", "*/_work/shards/*.json", 2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "finished shards are kept: the same command goes on from there" in stderr
+    assert "Traceback" not in stderr
+    assert run(capsys, *arguments)["resumed"] >= 6
+
+
+def test_mistakes_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=1)
+    store = tmp_path / "store"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    good = ["--input", photos, "--store", store]
+    cases = {
+        "does not exist; did you mean": ["--input", tmp_path / "photo", "--store", store],
+        "no images found": ["--input", tmp_path / "empty", "--store", store],
+        "is no store, it holds thesis.txt": ["--input", photos, "--store", tmp_path / "other"],
+        "is a file; name a directory": ["--input", photos, "--store", tmp_path / "other" / "thesis.txt"],
+        "--shard-size: must be positive, got 0": [*good, "--shard-size", 0],
+        "--split must be percentages": [*good, "--split", "80/30"],
+        "--max-failures must be a number": [*good, "--max-failures", "some"],
+        "--bach-size is neither a flag of ours nor of Beam's; did you mean --batch-size?": [*good, "--bach-size=3"],
+        "--store": ["--input", photos],
+        "'extra' stands alone": [*good, "extra"],
+        "DaskRunner is refused": [*good, "--runner=DaskRunner"],
+        "direct_running_mode": [*good, "--direct_running_mode=multi_processing"],
+        "--encoder": [*good, "--encoder", "efficientnet-lite9"],
+        "--image-size must be": [*good, "--image-size", "big"],
+        "--pixel-range must be": [*good, "--pixel-range", "1,0"],
+        "--run-id must be": [*good, "--run-id", "../../x"],
+        "scheme ftp:// is not read": ["--input", "ftp://host/x", "--store", store],
+    }
+    for expected, arguments in cases.items():
+        line = mistake(capsys, *arguments)
+        assert line.startswith("heliograph: "), line
+        assert expected in line
+    assert not store.exists()
+
+
+def test_progress_in_a_log_is_plain_lines(tmp_path: Path, photos: Path) -> None:
+    done = subprocess.run(
+        command("--input", photos, "--store", tmp_path / "store"), cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "\r" not in done.stderr + done.stdout
+    first, *lines = done.stderr.splitlines()
+    assert first == f"input: {photos} (folder of images)"
+    assert all(line.startswith("embedding ") for line in lines)
+    assert "60 images listed = 60 embedded + 0 reused + 0 failed" in done.stdout
+
+
+def test_an_encoder_that_changed_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], store: Path) -> None:
+    """The table's golden vectors are not those that the encoder gives."""
+    copy = tmp_path / "store"
+    shutil.copytree(store, copy)
+    (log,) = copy.glob("*/_delta_log/*0.json")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    configuration = next(line["metaData"]["configuration"] for line in lines if "metaData" in line)
+    key = next(name for name in configuration if "golden" in name)
+    configuration[key] = _shifted(configuration[key])
+    os.chmod(log, 0o644)
+    log.write_text("\n".join(map(json.dumps, lines)))
+    photos = write_folder(tmp_path / "new", per_label=1, first_seed=500)
+    line = mistake(capsys, "--input", photos, "--store", copy, status=1)
+    assert "golden" in line
+    assert open_table(str(copy)).version == 1
+
+
+def _shifted(text: str) -> str:
+    golden = json.loads(text)
+    vectors = np.frombuffer(base64.b64decode(golden["float32"]), np.float32)
+    return json.dumps({**golden, "float32": base64.b64encode(vectors[::-1].tobytes()).decode()})

@@ -1,0 +1,1 @@
+"""The head that turns vectors into probabilities, and the directory that a trained model is."""

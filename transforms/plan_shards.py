@@ -1,0 +1,197 @@
+"""Plan: drop what the table has already, cut the rest into shards. A join in the graph, by image id."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+
+from transforms.errors import ErrorClass, OptionError
+from transforms.shards.shard import Shard
+from transforms.shards.workspace import Heartbeat, Workspace
+from transforms.sources.reference import ImageReference
+from transforms.store.read import read_file
+from transforms.store.table import FeatureTable
+
+TODO, COUNTED = "todo", "counted"
+NEW, CHANGED, RELABELLED, REUSED, REMOVED, LISTED = (
+    "new",
+    "changed",
+    "relabelled",
+    "reused",
+    "removed",
+    "listed",
+)
+
+KNOWN_COLUMNS = ("image_id", "image_uri", "source_fingerprint", "labels", "split", "group", "attributes")
+
+
+class KnownImage(NamedTuple):
+    """What the table knows of an image: enough to tell whether it must be looked at again."""
+
+    uri: str
+    fingerprint: str
+    metadata_digest: str
+    split: str
+
+
+def known_images(data_file: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yields ``(image id, KnownImage as a tuple)`` for each image of one data file of a table."""
+    for batch in read_file(data_file, KNOWN_COLUMNS, views=(0,)):
+        for row in batch.to_pylist():
+            reference = ImageReference(
+                uri=row["image_uri"],
+                labels=tuple(row["labels"] or ()),
+                group=row["group"] or "",
+                attributes=tuple(sorted(row["attributes"] or ())),
+            )
+            fingerprint, split = row["source_fingerprint"] or "", row["split"] or ""
+            yield (
+                row["image_id"],
+                tuple(KnownImage(reference.uri, fingerprint, reference.metadata_digest, split)),
+            )
+
+
+def plan_image(
+    references: Iterable[tuple[Any, ...]], known: Iterable[tuple[str, ...]], roots: Iterable[str]
+) -> Iterator[tuple[str, Any]]:
+    """Decides what happens to the entries of one image id.
+
+    Yields:
+      ``(TODO, (packed reference, replaces a row))`` for each entry that becomes a row or a dead letter, and
+      ``(COUNTED, name)`` for the plan's figures.
+    """
+    listed = sorted(set(references))
+    stored = next((KnownImage(*fields) for fields in known), None)
+    if not listed:
+        if stored and any(stored.uri.startswith(root.rstrip("/") + "/") for root in roots):
+            yield COUNTED, REMOVED
+        return
+    first, *others = (ImageReference.unpack(fields) for fields in listed)
+    yield COUNTED, LISTED
+    state = _state(first, stored)
+    yield COUNTED, state
+    if state != REUSED:
+        yield TODO, (first.pack(), state in (CHANGED, RELABELLED))
+    for other in others:
+        yield COUNTED, LISTED
+        yield COUNTED, NEW
+        message = f"{other.uri} is listed {len(listed)} times with different labels, split or attributes"
+        yield TODO, (other.with_problem(ErrorClass.DUPLICATE_ID, message).pack(), False)
+
+
+def _state(reference: ImageReference, stored: KnownImage | None) -> str:
+    if stored is None or reference.problem:
+        return NEW
+    if not reference.fingerprint or reference.fingerprint != stored.fingerprint:
+        return CHANGED
+    if reference.metadata_digest != stored.metadata_digest or reference.split not in ("", stored.split):
+        return RELABELLED
+    return REUSED
+
+
+def cut_shard(entries: Iterable[tuple[tuple[Any, ...], bool]], purpose: str) -> tuple[Any, ...]:
+    """Makes one packed Shard of planned entries."""
+    planned = [(ImageReference.unpack(fields), replaces) for fields, replaces in entries]
+    replaced = (reference.image_id for reference, replaces in planned if replaces)
+    return Shard.of((reference for reference, _ in planned), replaced, purpose).pack()
+
+
+def shard_number(entry: tuple[tuple[Any, ...], bool], total: int, shard_size: int) -> int:
+    """Returns which shard an entry falls into, by its id, so that the plan does not depend on any order."""
+    return int(ImageReference.unpack(entry[0]).image_id[:12], 16) % max(1, math.ceil(total / shard_size))
+
+
+@dataclasses.dataclass(kw_only=True)
+class PlanShards(beam.PTransform):
+    """Packed references to packed shards, and the plan's counts.
+
+    Attributes:
+      purpose: what will be done to the images; part of each shard's name.
+      shard_size: images a shard, about.
+      roots: where an image that the table has and that is not listed any more counts as removed.
+      table: of which known images are dropped; None to drop none.
+      version: the table's.
+    """
+
+    purpose: str
+    shard_size: int = 1000
+    roots: tuple[str, ...] = ()
+    table: str | None = None
+    version: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.shard_size < 1:
+            raise OptionError(f"--shard-size must be positive, got {self.shard_size}")
+
+    def expand(self, references: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
+        """Joins, counts, cuts; returns the shards and the pairs ``(name, number)`` of the plan."""
+        planned = (
+            {"listed": references | "KeyById" >> beam.Map(_keyed), "known": self._known(references.pipeline)}
+            | "JoinKnown" >> beam.CoGroupByKey()
+            | "PlanImage" >> beam.FlatMap(_plan_keyed, roots=self.roots).with_outputs(TODO, COUNTED)
+        )
+        # FlatMap yields (tag, value): the tagged outputs carry the values.
+        total = planned[TODO] | "CountTodo" >> beam.combiners.Count.Globally()
+        shards = (
+            planned[TODO]
+            | "NumberShards" >> beam.Map(_numbered, beam.pvalue.AsSingleton(total), self.shard_size)
+            | "GroupShards" >> beam.GroupByKey()
+            | "CutShards" >> beam.Map(_cut_keyed, self.purpose)
+        )
+        return shards, planned[COUNTED] | "CountPlan" >> beam.combiners.Count.PerElement()
+
+    def _known(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        files: list[str] = []
+        if self.table is not None and self.version is not None:
+            files = [file.uri for file in FeatureTable.open(self.table, self.version).data_files()]
+        return (
+            pipeline | "DataFiles" >> beam.Create(files, reshuffle=True) | "KnownImages" >> beam.FlatMap(known_images)
+        )
+
+
+@dataclasses.dataclass(kw_only=True)
+class AnnouncePlan(beam.PTransform):
+    """Counts the planned images into the run's heartbeats, so that progress knows its end."""
+
+    workspace: Workspace
+    run_id: str
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        """Passes the shards on, after all of them are planned."""
+        return shards | "Announce" >> beam.ParDo(_Announce(self.workspace, self.run_id)) | beam.Reshuffle()
+
+
+class _Announce(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, workspace: Workspace, run_id: str) -> None:
+        self._workspace, self._run_id = workspace, run_id
+
+    def setup(self) -> None:
+        self._heartbeat = Heartbeat(self._workspace, self._run_id)
+
+    def process(self, shard: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+        self._heartbeat.add(planned=len(shard[1]), now=True)
+        yield shard
+
+
+def _keyed(fields: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    return ImageReference.unpack(fields).image_id, fields
+
+
+def _plan_keyed(
+    keyed: tuple[str, Mapping[str, Iterable[tuple[Any, ...]]]], roots: tuple[str, ...]
+) -> Iterator[beam.pvalue.TaggedOutput]:
+    _, sides = keyed
+    for tag, value in plan_image(sides["listed"], sides["known"], roots):
+        yield beam.pvalue.TaggedOutput(tag, value)
+
+
+def _numbered(entry: Any, total: int, shard_size: int) -> tuple[int, Any]:
+    return shard_number(entry, total, shard_size), entry
+
+
+def _cut_keyed(keyed: tuple[int, Iterable[Any]], purpose: str) -> tuple[Any, ...]:
+    return cut_shard(keyed[1], purpose)
