@@ -44,7 +44,7 @@ def print_plan(
     if todo:
         rate = sample_rate(sources, embed)
         plan["sampled_images_per_second"] = round(rate, 1)
-        plan["estimated_seconds"] = round(todo / rate, 1)
+        plan["estimated_seconds"] = round(todo / rate, 3)
         if price_per_core_hour is not None:
             plan["estimated_cost"] = round(todo / rate / 3600 * usable_cores() * price_per_core_hour, 6)
     print(json.dumps(plan, indent=2) if as_json else _for_a_person(plan))

@@ -32,6 +32,7 @@ from transforms.shards.embedder import EmbedOptions
 from transforms.shards.workspace import Workspace
 from transforms.sources.dialects import Source
 from transforms.sources.split import SplitRatios
+from transforms.store.catalog import check_store
 from transforms.store.table import FeatureTable
 
 
@@ -86,7 +87,7 @@ def _run(argv: Sequence[str] | None) -> int:
     started_at = time.time()
     configuration = _configuration(flags)
     split = SplitRatios.parse(configuration.split)
-    inputs.check_store(configuration.store)
+    check_store(configuration.store)
     sources = inputs.recognise_inputs(configuration.input, configuration.input_format, configuration.input_root)
     specification = encoder_flags.resolve(flags)
     embed = _embed_options(configuration, specification, sources, split)

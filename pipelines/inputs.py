@@ -7,15 +7,11 @@ import sys
 from collections.abc import Sequence
 from itertools import islice
 
-from pyarrow import fs
-
 from pipelines import options
 from transforms.errors import InputError
-from transforms.files.filesystem import is_local, open_filesystem
+from transforms.files.filesystem import is_local
 from transforms.shards.record import allowed_failures
-from transforms.shards.workspace import WORK_DIRECTORY
 from transforms.sources.dialects import DIALECTS, Source, recognise
-from transforms.store.catalog import list_tables
 
 
 def add_input_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -74,23 +70,3 @@ def check_max_failures(text: str) -> str:
     """Returns the flag's value once it is known to be right."""
     allowed_failures(text, 0)
     return text
-
-
-def check_store(store: str) -> None:
-    """Makes sure that a table may be made in ``store``: it is not there, empty, or a store already.
-
-    Raises:
-      StoreError: it is a file, a table itself, or a directory that holds other things.
-    """
-    filesystem, path = open_filesystem(store)
-    if filesystem.get_file_info(path).type == fs.FileType.NotFound:
-        return
-    entries = filesystem.get_file_info(fs.FileSelector(path)) if _is_directory(filesystem, path) else ()
-    begun = [entry for entry in entries if _is_directory(filesystem, f"{entry.path}/{WORK_DIRECTORY}")]
-    if entries == [] or begun:
-        return
-    list_tables(store)
-
-
-def _is_directory(filesystem: fs.FileSystem, path: str) -> bool:
-    return bool(filesystem.get_file_info(path).type == fs.FileType.Directory)

@@ -16,8 +16,8 @@ from pipelines.run_record import configuration_json, print_record
 from pipelines.training import assemble, export, gate, publish
 from pipelines.training.calibrate import calibrate
 from pipelines.training.features import read_splits
-from pipelines.training.fit_flags import add_fit_flags, fit_arguments, fit_settings
-from pipelines.training.fit_head import FitSettings, fit_head
+from pipelines.training.fit_head import fit_head
+from pipelines.training.fit_settings import FitSettings, add_fit_flags, fit_arguments, fit_settings
 from transforms.errors import OptionError
 from transforms.files import filesystem
 from transforms.model.directory import ModelDirectory
@@ -120,7 +120,7 @@ def _fit(configuration: TrainConfiguration, source: assemble.Source) -> assemble
     for warning in splits.warnings:
         print(f"heliograph: note: {warning}", file=sys.stderr)
     validation = splits.validation.known(len(splits.labels))
-    fit = fit_head(splits.train, validation, splits.labels, configuration.fit)
+    fit = fit_head(splits.train, validation, splits.labels, configuration.fit, splits.folds)
     head, temperature = calibrate(fit.head, validation)
     return assemble.Training(
         source=source,

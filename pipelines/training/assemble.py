@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from pipelines.training import export, publish
 from pipelines.training.calibrate import TemperatureFit
 from pipelines.training.features import Splits
-from pipelines.training.fit_head import Fit, FitSettings
+from pipelines.training.fit_head import Fit
+from pipelines.training.fit_settings import FitSettings
 from pipelines.training.measure import measure
 from pipelines.training.model_card import model_card
 from transforms.model.directory import FORMAT
@@ -27,7 +28,6 @@ from transforms.store.table import FeatureTable
 TRAINING_VERSION = 1
 """Raised whenever the same data and configuration would give another model."""
 
-_STEP = ("l2_regularizer", "validation_loss", "epochs")
 _SEALED = ("model.json", "model_card.md")
 
 
@@ -104,10 +104,9 @@ def collect_metrics(splits: Splits, fit: Fit, head: Head, temperature: Temperatu
         "warnings": list(splits.warnings),
         "temperature_scaling": dataclasses.asdict(temperature),
         "fit": {
-            "l2_regularizer": fit.l2_regularizer,
             "validation_loss": fit.validation_loss,
             "epochs": fit.epochs,
-            "path": [dict(zip(_STEP, step, strict=True)) for step in fit.path],
+            "attempts": [attempt._asdict() for attempt in fit.attempts],
         },
     }
 

@@ -19,6 +19,9 @@ from transforms.store.table import FeatureTable
 HELD_OUT_SHARE = 0.15
 """Of the training split, kept for validation when the table has no validation split."""
 
+FOLDS = 5
+"""Parts of the training split that are held out in turn, see fit_head."""
+
 Targets = npt.NDArray[np.int32]
 
 
@@ -54,6 +57,7 @@ class Splits:
       train: each class has at least one example.
       validation: not empty.
       test: empty when the table has no test split.
+      folds: ``int64[N]``, a fold of each training example; rows of one group or content share one.
       held_out: whether validation was taken out of the training split.
       warnings: what a person should know about the data, a sentence each.
     """
@@ -63,6 +67,7 @@ class Splits:
     train: Examples
     validation: Examples
     test: Examples
+    folds: npt.NDArray[np.int64]
     held_out: bool
     warnings: tuple[str, ...]
 
@@ -122,18 +127,43 @@ def hold_out(targets: Targets, keys: Sequence[str], share: float = HELD_OUT_SHAR
     Returns:
       ``bool[N]``, true for validation.
     """
+    chosen: set[str] = set()
+    for names in _shuffled_keys(targets, keys):
+        number = max(1, round(share * len(names))) if len(names) > 1 else 0
+        chosen.update(names[:number])
+    return np.array([key in chosen for key in keys], np.bool_)
+
+
+def fold_numbers(targets: Targets, keys: Sequence[str], folds: int = FOLDS) -> npt.NDArray[np.int64]:
+    """Deals the keys of each class out to ``folds`` folds in turn, in the order of their hash.
+
+    Args:
+      targets: as hold_out.
+      keys: as hold_out.
+
+    Returns:
+      ``int64[N]`` in [0, folds).
+    """
+    fold_of: dict[str, int] = {}
+    for names in _shuffled_keys(targets, keys):
+        start = len(fold_of)  # the next class goes on where this one ends, so that rare classes spread
+        fold_of |= {name: (start + position) % folds for position, name in enumerate(names)}
+    return np.array([fold_of[key] for key in keys], np.int64)
+
+
+def _shuffled_keys(targets: Targets, keys: Sequence[str]) -> list[list[str]]:
+    """Returns the different keys of each class, in an order that is random but always the same."""
     classes: dict[str, int] = {}
     for key, target in zip(keys, targets.tolist(), strict=True):
         classes.setdefault(key, target)
     by_class: dict[int, list[str]] = collections.defaultdict(list)
     for key, target in classes.items():
         by_class[target].append(key)
-    chosen: set[str] = set()
-    for names in by_class.values():
-        names.sort(key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest())
-        number = max(1, round(share * len(names))) if len(names) > 1 else 0
-        chosen.update(names[:number])
-    return np.array([key in chosen for key in keys], np.bool_)
+    return [sorted(names, key=_hash) for _, names in sorted(by_class.items())]
+
+
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 def _assemble(
@@ -148,6 +178,7 @@ def _assemble(
     held_out = not (validation.targets < len(labels)).any()
     if held_out:
         mask = hold_out(train.targets, keys)
+        keys = [key for key, held in zip(keys, mask.tolist(), strict=True) if not held]
         rows = len(train.targets)
         validation, train = train.take(np.flatnonzero(mask)), train.take(np.flatnonzero(~mask))
         counts = np.bincount(train.targets, minlength=len(labels))
@@ -166,6 +197,7 @@ def _assemble(
         train=train,
         validation=validation,
         test=examples["test"],
+        folds=fold_numbers(train.targets, keys),
         held_out=held_out,
         warnings=tuple(warnings),
     )

@@ -5,66 +5,28 @@ from __future__ import annotations
 import csv
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.training.features import Examples
+from pipelines.training.fit_settings import FitSettings
+from transforms.encoders.tensorflow_runtime import import_keras, import_tensorflow
 from transforms.errors import OptionError
 from transforms.model.head import Array, Head
 
 L2_PATH = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
-"""What ``--l2-regularizer auto`` tries, strongest first, until the validation loss has risen twice."""
+"""What ``--l2-regularizer auto`` tries, strongest first, until the held-out loss has risen twice."""
+
+FOLDED_EXAMPLES = 20_000
+"""Up to this many training examples ``auto`` holds out each fold in turn: one split alone would be too few."""
 
 _WORSE_IN_A_ROW = 2
 _LEAST_STD = 1e-6  # below: a feature that does not vary, which standardising would blow up
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FitSettings:
-    """How a head is fitted.
-
-    Attributes:
-      dropout_rate: share of a layer's inputs that a training step sets to zero, in [0, 1).
-      l2_regularizer: factor of the weights' squares in the loss; None finds it on the validation split.
-      label_smoothing: share of a target spread over all classes, in [0, 1).
-      learning_rate: of Adam.
-      train_epochs: passes over the training split, at most.
-      batch_size: examples a step.
-      class_weights: ``none``, ``balanced``, or ``label=weight,…``.
-      hidden_units: widths of ReLU layers before the softmax; none is a linear head.
-      patience: epochs without a better validation loss after which training stops.
-      seed: of the shuffling, the dropout and the initial weights of hidden layers.
-
-    Raises:
-      OptionError: naming the flag, the value and what it may be.
-    """
-
-    dropout_rate: float = 0.0
-    l2_regularizer: float | None = None
-    label_smoothing: float = 0.0
-    learning_rate: float = 0.0005
-    train_epochs: int = 100
-    batch_size: int = 256
-    class_weights: str = "none"
-    hidden_units: tuple[int, ...] = ()
-    patience: int = 5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for flag in ("dropout_rate", "label_smoothing"):
-            if not 0 <= getattr(self, flag) < 1:
-                raise OptionError(f"{_flag(flag)} must be in [0, 1), got {getattr(self, flag)}")
-        for flag in ("learning_rate", "train_epochs", "batch_size", "patience"):
-            if not 0 < getattr(self, flag) < float("inf"):
-                raise OptionError(f"{_flag(flag)} must be positive, got {getattr(self, flag)}")
-        if self.l2_regularizer is not None and not 0 <= self.l2_regularizer < float("inf"):
-            raise OptionError(f"--l2-regularizer must be auto, 0 or positive, got {self.l2_regularizer}")
-        if any(units < 1 for units in self.hidden_units):
-            raise OptionError(f"--hidden-units must be positive, got {','.join(map(str, self.hidden_units))}")
-        if not 0 <= self.seed < 2**31:
-            raise OptionError(f"--seed must be in [0, 2147483648), got {self.seed}")
+Rows = npt.NDArray[np.int64]
+Weights = list[Array]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,17 +35,33 @@ class Fit:
 
     Attributes:
       head: of temperature 1.
-      l2_regularizer: the one that was used.
-      validation_loss: cross-entropy of the head, weighted by class, in nats.
-      epochs: passes over the training split, all values of the regulariser together.
-      path: (l2_regularizer, best validation loss, epochs) of each value that was tried.
+      validation_loss: its cross-entropy on the validation split, weighted by class, in nats.
+      epochs: passes over training examples, all attempts together.
+      attempts: every regulariser that was tried, on every fold.
     """
 
     head: Head
-    l2_regularizer: float
     validation_loss: float
     epochs: int
-    path: tuple[tuple[float, float, int], ...]
+    attempts: tuple[Attempt, ...]
+
+
+class Attempt(NamedTuple):
+    """One regulariser on one set of held-out examples.
+
+    Attributes:
+      fold: that was held out, -1 for the validation split.
+      l2_regularizer: that was tried.
+      held_out_loss: least cross-entropy on the held-out examples, in nats.
+      epochs: that it took.
+      kept: whether its weights are the best of the fold's.
+    """
+
+    fold: int
+    l2_regularizer: float
+    held_out_loss: float
+    epochs: int
+    kept: bool
 
 
 def parse_class_weights(text: str, labels: Sequence[str], counts: npt.NDArray[np.int64]) -> Array:
@@ -132,99 +110,130 @@ def standardisation(vectors: Array) -> tuple[Array, Array]:
 
 
 def fit_head(
-    train: Examples, validation: Examples, labels: Sequence[str], settings: FitSettings = FitSettings()
+    train: Examples,
+    validation: Examples,
+    labels: Sequence[str],
+    settings: FitSettings,
+    folds: npt.NDArray[np.int64] | None = None,
 ) -> Fit:
     """Fits a head; the same arguments give the same weights.
 
+    A given regulariser is trained until the validation loss stops falling, and the best weights are restored.
+    To find one, L2_PATH is followed in the same manner. With few examples, a linear head and ``folds``, that
+    is done once a fold, holding the fold out instead of the validation split, and the heads are averaged: an
+    average of linear heads is a linear head, steadier than each, that has seen all of the training split.
+
     Args:
       train: each class has at least one example.
-      validation: decides on the regulariser and on when to stop; not empty.
+      validation: not empty.
       labels: names of the classes.
       settings: see there.
+      folds: ``int[N]``, the fold of each training example.
 
     Raises:
-      OptionError: when class_weights do not fit the labels.
+      OptionError: when class_weights do not fit the labels, or the learning rate is far too high.
     """
     counts = np.bincount(train.targets, minlength=len(labels))
-    weights = parse_class_weights(settings.class_weights, labels, counts)
-    trainer = _Trainer(train, validation, weights, settings)
-    candidates = L2_PATH if settings.l2_regularizer is None else (settings.l2_regularizer,)
-    path: list[tuple[float, float, int]] = []
-    best_loss, best_l2, best_weights, worse = np.inf, candidates[0], trainer.initial, 0
-    for l2 in candidates:
-        loss, epochs, found = trainer.run(l2)
-        path.append((l2, loss, epochs))
-        worse = worse + 1 if loss >= best_loss else 0
-        if loss < best_loss:
-            best_loss, best_l2, best_weights = loss, l2, found
-        if worse == _WORSE_IN_A_ROW:
-            break
-    pairs = tuple(zip(best_weights[::2], best_weights[1::2], strict=True))
-    head = Head(labels=tuple(labels), mean=trainer.mean, std=trainer.std, layers=pairs)
+    trainer = _Trainer(train, parse_class_weights(settings.class_weights, labels, counts), settings)
+    everything = np.arange(len(train.targets))
+    averaged = settings.l2_regularizer is None and not settings.hidden_units and len(everything) <= FOLDED_EXAMPLES
+    attempts: list[Attempt] = []
+    found: list[Weights] = []
+    for fold in np.unique(folds).tolist() if averaged and folds is not None else ():
+        held_out = folds == fold
+        weights, tried = _follow_path(trainer, everything[~held_out], train.take(everything[held_out]), fold)
+        found.append(weights)
+        attempts += tried
+    if not found:
+        weights, attempts = _follow_path(trainer, everything, validation, -1)
+        found = [weights]
+    mean: Weights = [np.stack(arrays).mean(axis=0) for arrays in zip(*found, strict=True)]
+    layers = tuple(zip(mean[::2], mean[1::2], strict=True))
     return Fit(
-        head=head,
-        l2_regularizer=best_l2,
-        validation_loss=best_loss,
-        epochs=sum(epochs for _, _, epochs in path),
-        path=tuple(path),
+        head=Head(labels=tuple(labels), mean=trainer.mean, std=trainer.std, layers=layers),
+        validation_loss=trainer.loss_of(mean, validation),
+        epochs=sum(attempt.epochs for attempt in attempts),
+        attempts=tuple(attempts),
     )
 
 
+def _follow_path(trainer: _Trainer, rows: Rows, held_out: Examples, fold: int) -> tuple[Weights, list[Attempt]]:
+    """Tries the regularisers from the strongest on; returns the weights with the least held-out loss."""
+    given = trainer.settings.l2_regularizer
+    tried: list[Attempt] = []
+    best, best_weights, worse = np.inf, trainer.initial, 0
+    weights = trainer.initial
+    for l2 in L2_PATH if given is None else (given,):
+        loss, epochs, weights = trainer.run(l2, rows, held_out, weights)
+        tried.append(Attempt(fold, l2, loss, epochs, kept=False))
+        worse = worse + 1 if loss >= best else 0
+        if loss < best:
+            best, best_weights = loss, weights
+        if worse == _WORSE_IN_A_ROW:
+            break
+    if not np.isfinite(best):
+        raise OptionError(f"the loss became infinite at --learning-rate {trainer.settings.learning_rate:g}; lower it")
+    kept = min(range(len(tried)), key=lambda index: tried[index].held_out_loss)
+    tried[kept] = tried[kept]._replace(kept=True)
+    return best_weights, tried
+
+
 class _Trainer:
-    """The network, its optimiser and the compiled passes over the two splits, traced once."""
+    """The network, its optimiser and the compiled passes, traced once for all attempts."""
 
-    def __init__(self, train: Examples, validation: Examples, class_weights: Array, settings: FitSettings) -> None:
-        import keras
-
-        self._settings = settings
-        self._examples = len(train.targets)
+    def __init__(self, train: Examples, class_weights: Array, settings: FitSettings) -> None:
+        keras = import_keras()
+        self.settings = settings
         self.mean, self.std = standardisation(train.vectors)
         self._network = _build_network(self.mean, self.std, len(class_weights), settings)
         self._optimizer = keras.optimizers.Adam(settings.learning_rate)
         self._optimizer.build(self._network.trainable_variables)
         self._optimizer_start = [np.array(variable) for variable in self._optimizer.variables]
-        self.initial: list[Array] = [np.array(variable) for variable in self._network.trainable_variables]
-        self._l2, self._epoch, self._validation_loss = _compile(
-            self._network, self._optimizer, train, validation, class_weights, settings
-        )
+        self.initial: Weights = [np.array(variable) for variable in self._network.trainable_variables]
+        self._l2, self._epoch, self._loss = _compile(self._network, self._optimizer, train, class_weights, settings)
 
-    def run(self, l2: float) -> tuple[float, int, list[Array]]:
-        """Trains until the validation loss stops falling; returns it, the epochs and the best weights.
+    def run(self, l2: float, rows: Rows, held_out: Examples, start: Weights) -> tuple[float, int, Weights]:
+        """Trains on ``rows`` until the loss on ``held_out`` stops falling.
 
-        A linear head goes on from the weights it has, as its loss is convex; a deeper one starts anew.
+        A linear head goes on from ``start``, as its loss is convex; a deeper one starts anew.
+
+        Returns:
+          The least held-out loss, the epochs, and the weights that had it.
         """
-        generator = np.random.default_rng(self._settings.seed)
-        variables = self._network.trainable_variables
+        generator = np.random.default_rng(self.settings.seed)
         self._l2.assign(l2)
-        self._assign(self._optimizer.variables, self._optimizer_start)
-        if self._settings.hidden_units:
-            self._assign(variables, self.initial)
-        best, best_weights, stale, epochs = np.inf, self.initial, 0, 0
-        while epochs < self._settings.train_epochs and stale < self._settings.patience:
+        _assign(self._optimizer.variables, self._optimizer_start)
+        _assign(self._network.trainable_variables, self.initial if self.settings.hidden_units else start)
+        best, best_weights, stale, epochs = np.inf, start, 0, 0
+        while epochs < self.settings.train_epochs and stale < self.settings.patience:
             epochs += 1
-            self._epoch(self._order(generator))
-            loss = float(self._validation_loss())
+            self._epoch(self._order(rows, generator))
+            loss = float(self._loss(held_out.vectors, held_out.targets))
             stale = stale + 1 if not loss < best else 0
             if loss < best:
-                best, best_weights = loss, [np.array(variable) for variable in variables]
-        self._assign(variables, best_weights)
+                best = loss
+                best_weights = [np.array(variable) for variable in self._network.trainable_variables]
         return best, epochs, best_weights
 
-    def _order(self, generator: np.random.Generator) -> npt.NDArray[np.int32]:
-        """Row numbers ``int32[steps, batch]`` of one pass; the last batch is filled from the first."""
-        batch = min(self._settings.batch_size, self._examples)
-        steps = -(-self._examples // batch)
-        return np.resize(generator.permutation(self._examples), (steps, batch)).astype(np.int32)
+    def loss_of(self, weights: Weights, examples: Examples) -> float:
+        """Returns the cross-entropy of a head with ``weights``."""
+        _assign(self._network.trainable_variables, weights)
+        return float(self._loss(examples.vectors, examples.targets))
 
-    @staticmethod
-    def _assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+    def _order(self, rows: Rows, generator: np.random.Generator) -> npt.NDArray[np.int32]:
+        """Row numbers ``int32[steps, batch]`` of one pass; the last batch is filled from the first."""
+        batch = min(self.settings.batch_size, len(rows))
+        steps = -(-len(rows) // batch)
+        return np.resize(generator.permutation(rows), (steps, batch)).astype(np.int32)
+
+
+def _assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _build_network(mean: Array, std: Array, classes: int, settings: FitSettings) -> Any:
-    import keras
-
+    keras = import_keras()
     layers: list[Any] = [keras.Input((len(mean),)), keras.layers.Normalization(mean=mean, variance=std**2)]
     for index, units in enumerate((*settings.hidden_units, classes)):
         if settings.dropout_rate:
@@ -236,21 +245,13 @@ def _build_network(mean: Array, std: Array, classes: int, settings: FitSettings)
 
 
 def _compile(
-    network: Any,
-    optimizer: Any,
-    train: Examples,
-    validation: Examples,
-    class_weights: Array,
-    settings: FitSettings,
+    network: Any, optimizer: Any, train: Examples, class_weights: Array, settings: FitSettings
 ) -> tuple[Any, Any, Any]:
-    """Returns the variable that holds the L2 factor, one pass over train, and the validation loss."""
-    import tensorflow as tf
-
+    """Returns the variable that holds the L2 factor, one pass over training rows, and the loss of examples."""
+    tf = import_tensorflow()
     l2 = tf.Variable(0.0, trainable=False)
     smoothing, classes = settings.label_smoothing, len(class_weights)
-    vectors, targets = tf.constant(train.vectors), tf.constant(train.targets)
-    held_vectors, held_targets = tf.constant(validation.vectors), tf.constant(validation.targets)
-    weights = tf.constant(class_weights)
+    vectors, targets, weights = (tf.constant(array) for array in (train.vectors, train.targets, class_weights))
     kernels = network.trainable_variables[::2]
 
     def cross_entropy(logits: Any, wanted: Any, smooth: float) -> Any:
@@ -258,7 +259,7 @@ def _compile(
         losses = tf.nn.softmax_cross_entropy_with_logits(spread, logits)
         return losses * tf.gather(weights, wanted)
 
-    @tf.function
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def epoch(order: Any) -> None:
         for rows in order:
             with tf.GradientTape() as tape:
@@ -267,16 +268,14 @@ def _compile(
                 loss += l2 * tf.add_n([tf.reduce_sum(tf.square(kernel)) for kernel in kernels])
             optimizer.apply(tape.gradient(loss, network.trainable_variables))
 
-    @tf.function
-    def validation_loss() -> Any:
+    examples = [tf.TensorSpec([None, train.vectors.shape[1]]), tf.TensorSpec([None], tf.int32)]
+
+    @tf.function(input_signature=examples)
+    def loss(held_vectors: Any, held_targets: Any) -> Any:
         losses = cross_entropy(network(held_vectors, training=False), held_targets, 0.0)
         return tf.reduce_sum(losses) / tf.reduce_sum(tf.gather(weights, held_targets))
 
-    return l2, epoch, validation_loss
-
-
-def _flag(field: str) -> str:
-    return "--" + field.replace("_", "-")
+    return l2, epoch, loss
 
 
 def _some(labels: Sequence[str]) -> str:

@@ -79,11 +79,12 @@ def _figures(metrics: Mapping[str, Any]) -> str:
 
 
 def _limits(metrics: Mapping[str, Any]) -> str:
+    folded = any(attempt["fold"] >= 0 for attempt in metrics["fit"]["attempts"])
+    chosen = "the temperature was" if folded else "regularisation, end of training and temperature were"
     lines = [
         "- It gives one of its labels to every image, also to one that shows nothing of the kind.",
         "- The figures hold for images like those it was measured on; measure again where it is to work.",
-        "- The validation figures are slightly too good: the regularisation, the end of training and the "
-        "temperature were chosen on those images."
+        f"- The validation figures are slightly too good: {chosen} chosen on those images."
         + ("" if metrics["test"] else " There was no test split to measure on."),
         "- Slices (by place, camera, group of people) were not looked at here: `heliograph evaluate --slice`.",
         f"- The served model's probabilities differ from the batch path's by at most "

@@ -17,13 +17,12 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from transforms.errors import StoreError
-from transforms.files.filesystem import join, open_filesystem
+from transforms.files.filesystem import open_filesystem
 from transforms.store.delta import DataFile, one_line
 from transforms.store.schema import conform, feature_schema, subset
 from transforms.store.table import FeatureTable
 
 METADATA_COLUMNS = ("image_id", "image_uri", "sha256", "split", "labels", "group", "view_id", "attributes")
-KNOWN_COLUMNS = ("image_id", "source_fingerprint", "sha256", "split", "labels", "group", "attributes")
 BATCH_ROWS = 1024
 
 
@@ -104,15 +103,6 @@ def iterate(
     """Yields the table's rows as record batches, file by file, holding a batch and a row group at a time."""
     for file in table.data_files():
         yield from read_file(file.uri, columns, batch_rows, splits=splits)
-
-
-def read_known(table: FeatureTable, data_file: str, columns: Sequence[str] = KNOWN_COLUMNS) -> Iterator[pa.RecordBatch]:
-    """Yields what one data file knows of its images, one row an image (view 0), in small batches.
-
-    Args:
-      data_file: DataFile.path; a plain string that travels to a worker.
-    """
-    yield from read_file(join(table.path, data_file), columns, views=(0,))
 
 
 def read_file(

@@ -9,9 +9,11 @@ from deltalake import DeltaTable
 
 from tests.transforms.store import builders
 from transforms.errors import StoreError
-from transforms.store.read import KNOWN_COLUMNS, iterate, read_features, read_known, vectors_of
+from transforms.store.read import iterate, read_features, read_file, vectors_of
 from transforms.store.table import FeatureTable
 from transforms.store.write import PartWriter
+
+KNOWN_COLUMNS = ["image_id", "source_fingerprint", "sha256", "split", "labels", "group", "attributes"]
 
 
 @pytest.fixture
@@ -107,8 +109,8 @@ def test_iterating_gives_the_same_rows_in_bounded_batches(table: FeatureTable) -
 
 
 def test_known_rows_of_a_file(table: FeatureTable) -> None:
-    known = [batch for file in table.data_files() for batch in read_known(table, file.path)]
-    assert known[0].schema.names == list(KNOWN_COLUMNS)
+    known = [batch for file in table.data_files() for batch in read_file(file.uri, KNOWN_COLUMNS, views=(0,))]
+    assert known[0].schema.names == KNOWN_COLUMNS
     rows = pa.Table.from_batches(known).to_pylist()
     assert len(rows) == 3000, "one row an image, whatever its views"
     assert rows[2501] == {

@@ -1,4 +1,4 @@
-"""The flags that say how a head is fitted."""
+"""How a head is fitted: the settings, and the flags that say them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,55 @@ import argparse
 import dataclasses
 
 from pipelines.options import positive
-from pipelines.training.fit_head import FitSettings
 from transforms.errors import OptionError
 
 AUTO = "auto"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How a head is fitted.
+
+    Attributes:
+      dropout_rate: share of a layer's inputs that a training step sets to zero, in [0, 1).
+      l2_regularizer: factor of the weights' squares in the loss; None finds it, see fit_head.
+      label_smoothing: share of a target spread over all classes, in [0, 1).
+      learning_rate: of Adam.
+      train_epochs: passes over the training split, at most.
+      batch_size: examples a step.
+      class_weights: ``none``, ``balanced``, or ``label=weight,…``.
+      hidden_units: widths of ReLU layers before the softmax; none is a linear head.
+      patience: epochs without a better validation loss after which training stops.
+      seed: of the shuffling, the dropout and the initial weights of hidden layers.
+
+    Raises:
+      OptionError: naming the flag, the value and what it may be.
+    """
+
+    dropout_rate: float = 0.0
+    l2_regularizer: float | None = None
+    label_smoothing: float = 0.0
+    learning_rate: float = 0.0005
+    train_epochs: int = 100
+    batch_size: int = 256
+    class_weights: str = "none"
+    hidden_units: tuple[int, ...] = ()
+    patience: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for flag in ("dropout_rate", "label_smoothing"):
+            if not 0 <= getattr(self, flag) < 1:
+                raise OptionError(f"{_flag(flag)} must be in [0, 1), got {getattr(self, flag)}")
+        for flag in ("learning_rate", "train_epochs", "batch_size", "patience"):
+            if not 0 < getattr(self, flag) < float("inf"):
+                raise OptionError(f"{_flag(flag)} must be positive, got {getattr(self, flag)}")
+        if self.l2_regularizer is not None and not 0 <= self.l2_regularizer < float("inf"):
+            raise OptionError(f"--l2-regularizer must be auto, 0 or positive, got {self.l2_regularizer}")
+        if any(units < 1 for units in self.hidden_units):
+            raise OptionError(f"--hidden-units must be positive, got {','.join(map(str, self.hidden_units))}")
+        if not 0 <= self.seed < 2**31:
+            raise OptionError(f"--seed must be in [0, 2147483648), got {self.seed}")
 
 
 def add_fit_flags(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +65,7 @@ def add_fit_flags(parser: argparse.ArgumentParser) -> None:
         "--l2-regularizer",
         default=AUTO,
         metavar="L2",
-        help="factor of the weights' squares in the loss; auto finds it on the validation split",
+        help="factor of the weights' squares in the loss; auto finds it on held-out examples",
     )
     parser.add_argument("--label-smoothing", type=float, default=default.label_smoothing, help="in [0, 1)")
     parser.add_argument("--learning-rate", type=float, default=default.learning_rate, help="of Adam")
@@ -90,3 +135,7 @@ def _units(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise OptionError(f"--hidden-units must be numbers such as 256 or 512,256, got {text!r}") from None
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
