@@ -1,0 +1,1 @@
+"""Stored features to a model: fitting, calibration, measuring and export."""

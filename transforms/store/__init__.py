@@ -1,0 +1,1 @@
+"""The feature store: schema, tables, parts and reading; pyarrow and deltalake only."""
