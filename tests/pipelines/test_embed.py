@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import embed
+from tests import odd_images
 from tests.photographs import LABELS, draw, encoded, write_folder
 from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.images.decode import decode_image
@@ -308,3 +309,19 @@ def _shifted(text: str) -> str:
     golden = json.loads(text)
     vectors = np.frombuffer(base64.b64decode(golden["float32"]), np.float32)
     return json.dumps({**golden, "float32": base64.b64encode(vectors[::-1].tobytes()).decode()})
+
+
+def test_a_collection_of_odd_images_is_rows_and_dead_letters_never_both_never_neither(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    good, bad = odd_images.good_images(), odd_images.bad_images()
+    for number, image in enumerate([*good.values(), *bad.values()]):
+        (photos / f"{number:04d}").write_bytes(image.data)
+    record = run(capsys, "--input", f"{photos}/*", "--store", tmp_path / "store", "--max-failures", "100%")
+    assert (record["listed"], record["failed"]) == (len(good) + len(bad), len(bad))
+    rows = {int(Path(uri).name) for uri in features(tmp_path / "store").image_uris}
+    letters = {int(Path(row["image_uri"]).name): row["error_class"] for row in dead_letters(tmp_path / "store")}
+    assert rows == set(range(len(good)))
+    assert letters == {len(good) + n: image.error_class.value for n, image in enumerate(bad.values())}
