@@ -13,11 +13,11 @@ from typing import Any
 import apache_beam as beam
 
 from pipelines import runner
+from pipelines.graphs import EmbedGraph
 from pipelines.progress import duration
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
 from transforms.list_images import ListImages
-from transforms.plan_shards import PlanShards
 from transforms.shards.embedder import EmbedOptions
 from transforms.shards.lanes import Lane, usable_cores
 from transforms.sources.dialects import Source
@@ -25,24 +25,17 @@ from transforms.sources.dialects import Source
 SAMPLE_IMAGES = 64
 
 
-def print_plan(
-    sources: Sequence[Source],
-    embed: EmbedOptions,
-    shard_size: int,
-    price_per_core_hour: float | None,
-    as_json: bool,
-    beam_args: Sequence[str],
-) -> None:
+def print_plan(graph: EmbedGraph, price_per_core_hour: float | None, as_json: bool, beam_args: Sequence[str]) -> None:
     """Prints what an embed run would do."""
-    counts = _count(sources, embed, shard_size, beam_args)
+    counts = _count(graph, beam_args)
     todo = sum(counts.get(name, 0) for name in ("new", "changed", "relabelled"))
     plan: dict[str, Any] = {
         name: counts.get(name, 0) for name in ("listed", "new", "changed", "relabelled", "reused", "removed")
     }
-    plan["shards"] = math.ceil(todo / shard_size)
-    plan["table"] = embed.table
+    plan["shards"] = math.ceil(todo / graph.shard_size)
+    plan["table"] = graph.embed.table
     if todo:
-        rate = sample_rate(sources, embed)
+        rate = sample_rate(graph.sources, graph.embed)
         plan["sampled_images_per_second"] = round(rate, 1)
         plan["estimated_seconds"] = round(todo / rate, 3)
         if price_per_core_hour is not None:
@@ -69,19 +62,12 @@ def sample_rate(sources: Sequence[Source], embed: EmbedOptions) -> float:
     return len(sample) / (time.perf_counter() - started)
 
 
-def _count(sources: Sequence[Source], embed: EmbedOptions, shard_size: int, beam_args: Sequence[str]) -> dict[str, int]:
+def _count(graph: EmbedGraph, beam_args: Sequence[str]) -> dict[str, int]:
     """Runs list and plan; the counts come back through a file of this machine."""
     with tempfile.TemporaryDirectory() as directory:
 
         def build(pipeline: beam.Pipeline) -> None:
-            plan = PlanShards(
-                purpose="dry run",
-                shard_size=shard_size,
-                roots=embed.roots,
-                table=embed.table,
-                version=embed.version,
-            )
-            _, planned = pipeline | beam.Create(list(sources)) | ListImages() | plan
+            _, planned = pipeline | beam.Create(list(graph.sources)) | ListImages() | graph.plan()
             lines = planned | "ToJson" >> beam.Map(json.dumps)
             _ = lines | beam.io.WriteToText(f"{directory}/counts", num_shards=1, shard_name_template="")
 

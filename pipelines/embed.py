@@ -9,11 +9,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import apache_beam as beam
-
 from pipelines import cli, encoder_flags, inputs, options, runner
 from pipelines.dry_run import print_plan
-from pipelines.progress import ProgressLine
+from pipelines.graphs import EmbedGraph
 from pipelines.run_record import (
     configuration_json,
     new_run_id,
@@ -21,15 +19,10 @@ from pipelines.run_record import (
     read_run_record,
     summarise_images,
 )
-from transforms.commit_parts import CommitFeatures, CommitOptions, run_record_address
-from transforms.embed_shards import EmbedShards
+from transforms.commit_parts import CommitOptions, run_record_address
 from transforms.encoders.specification import EncoderSpecification
-from transforms.errors import TooManyFailuresError
 from transforms.files.filesystem import is_local, join, local_path
-from transforms.list_images import ListImages
-from transforms.plan_shards import AnnouncePlan, PlanShards
 from transforms.shards.embedder import EmbedOptions
-from transforms.shards.workspace import Workspace
 from transforms.sources.dialects import Source
 from transforms.sources.split import SplitRatios
 from transforms.store.catalog import check_store
@@ -91,61 +84,23 @@ def _run(argv: Sequence[str] | None) -> int:
     sources = inputs.recognise_inputs(configuration.input, configuration.input_format, configuration.input_root)
     specification = encoder_flags.resolve(flags)
     embed = _embed_options(configuration, specification, sources, split)
-    if flags.dry_run:
-        print_plan(sources, embed, configuration.shard_size, flags.price_per_core_hour, flags.json, beam_args)
-        return 0
     commit = CommitOptions(
         run_id=configuration.run_id,
         started_at=started_at,
         max_failures=configuration.max_failures,
         configuration=configuration_json(configuration),
     )
-    too_many = run_graph(sources, embed, commit, configuration.shard_size, beam_args)
+    graph = EmbedGraph(sources=sources, embed=embed, commit=commit, shard_size=configuration.shard_size)
+    if flags.dry_run:
+        print_plan(graph, flags.price_per_core_hour, flags.json, beam_args)
+        return 0
+    too_many = graph.run(beam_args)
     record = read_run_record(run_record_address(embed.table, configuration.run_id))
     place = f"features: {embed.table}, version {record['table_version']}"
     print_record(record, flags.json, summarise_images(record, "embedded", place))
     if too_many is not None:
         raise too_many
     return 0
-
-
-def run_graph(
-    sources: Sequence[Source],
-    embed: EmbedOptions,
-    commit: CommitOptions,
-    shard_size: int,
-    beam_args: Sequence[str],
-) -> TooManyFailuresError | None:
-    """Runs list → plan → embed → commit; returns the error of a run that published and still failed."""
-    workspace = Workspace(root=embed.table)
-    progress = ProgressLine("embedding", workspace, embed.run_id)
-
-    def build(pipeline: beam.Pipeline) -> None:
-        listed = pipeline | beam.Create(list(sources)) | ListImages()
-        shards, planned = listed | plan_shards(embed, shard_size)
-        results = shards | AnnouncePlan(workspace=workspace, run_id=embed.run_id) | EmbedShards(options=embed)
-        _ = (results, planned) | CommitFeatures(embed=embed, options=commit)
-
-    try:
-        runner.run_pipeline(build, beam_args, progress.update)
-    except TooManyFailuresError as error:
-        return error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(progress.interrupted()) from None
-    finally:
-        progress.end()
-    return None
-
-
-def plan_shards(embed: EmbedOptions, shard_size: int) -> PlanShards:
-    """Returns the step that plans an embed run."""
-    return PlanShards(
-        purpose=f"embed {embed.specification.fingerprint} {'/'.join(map(str, embed.split))}",
-        shard_size=shard_size,
-        roots=embed.roots,
-        table=embed.table,
-        version=embed.version,
-    )
 
 
 def _configuration(flags: argparse.Namespace) -> EmbedConfiguration:

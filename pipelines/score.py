@@ -8,10 +8,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-import apache_beam as beam
-
 from pipelines import cli, inputs, options, runner
-from pipelines.progress import ProgressLine
+from pipelines.graphs import ScoreGraph
 from pipelines.run_record import (
     configuration_json,
     new_run_id,
@@ -19,15 +17,11 @@ from pipelines.run_record import (
     read_run_record,
     summarise_images,
 )
-from transforms.commit_parts import CommitOptions, CommitPredictions
-from transforms.errors import OptionError, TooManyFailuresError
+from transforms.commit_parts import CommitOptions
+from transforms.errors import OptionError
 from transforms.files.filesystem import is_local, join, local_path
-from transforms.list_images import ListImages
 from transforms.model.directory import ModelDirectory
-from transforms.plan_shards import AnnouncePlan, PlanShards
-from transforms.score_shards import ScoreShards, stored_shards
 from transforms.shards.predictor import FORMATS, ScoreOptions
-from transforms.shards.workspace import Workspace
 from transforms.sources.dialects import Source
 from transforms.store.catalog import open_table
 from transforms.store.table import FeatureTable
@@ -85,7 +79,15 @@ def _run(argv: Sequence[str] | None) -> int:
         max_failures=configuration.max_failures,
         configuration=configuration_json(configuration),
     )
-    too_many = run_graph(sources, table, model, configuration, commit, beam_args)
+    graph = ScoreGraph(
+        sources=sources,
+        table=table,
+        model=model,
+        score=configuration.score,
+        commit=commit,
+        shard_size=configuration.shard_size,
+    )
+    too_many = graph.run(beam_args)
     output = configuration.output
     record = read_run_record(join(output, "run.json"))
     place = f"predictions: {output}/predictions_* by model {model.identifier}"
@@ -99,43 +101,6 @@ def _open_store(flags: argparse.Namespace, model: ModelDirectory) -> FeatureTabl
     table = open_table(flags.store, model.encoder.fingerprint, flags.version)
     model.check_encoder(table.specification)
     return table
-
-
-def run_graph(
-    sources: Sequence[Source],
-    table: FeatureTable | None,
-    model: ModelDirectory,
-    configuration: ScoreConfiguration,
-    commit: CommitOptions,
-    beam_args: Sequence[str],
-) -> TooManyFailuresError | None:
-    """Runs list → plan → score → commit; returns the error of a run that published and still failed."""
-    score = configuration.score
-    workspace = Workspace(root=score.output)
-    progress = ProgressLine("scoring", workspace, score.run_id)
-    purpose = f"score {model.identifier} top {score.top_k} {','.join(sorted(score.formats))}"
-
-    def build(pipeline: beam.Pipeline) -> None:
-        if table is None:
-            listed = pipeline | beam.Create(list(sources)) | ListImages()
-            shards, planned = listed | PlanShards(purpose=purpose, shard_size=configuration.shard_size)
-            shards = shards | AnnouncePlan(workspace=workspace, run_id=score.run_id)
-        else:
-            files = stored_shards(table, purpose)
-            shards = pipeline | "StoredShards" >> beam.Create(files)
-            planned = pipeline | "Planned" >> beam.Create([("listed", sum(rows for _, _, rows in files))])
-        results = shards | ScoreShards(options=score)
-        _ = (results, planned) | CommitPredictions(output=score.output, model=model.provenance(), options=commit)
-
-    try:
-        runner.run_pipeline(build, beam_args, progress.update)
-    except TooManyFailuresError as error:
-        return error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(progress.interrupted()) from None
-    finally:
-        progress.end()
-    return None
 
 
 def _configuration(
