@@ -19,10 +19,10 @@ from transforms.shards.embedder import EmbedOptions
 from transforms.shards.record import allowed_failures, summarise
 from transforms.shards.shard import ShardResult
 from transforms.shards.workspace import Workspace
+from transforms.store.dead_letters import publish_dead_letters
 from transforms.store.table import FeatureTable, Part
 
 RUNS_DIRECTORY = "_runs"
-DEAD_LETTERS_DIRECTORY = "_dead_letters"
 PREDICTION_SUFFIXES = {"parquet": "parquet", "jsonl": "jsonl", "csv": "csv", "errors": "parquet"}
 """Kind of a shard's file to the ending of its published name."""
 
@@ -76,7 +76,8 @@ def commit_features(
     if parts:
         committed = table.append(options.run_id, parts, replaced, counts, base_version=embed.version)
         version = committed.version
-    publish_files(embed.table, _dead_letter_moves(results, f"{DEAD_LETTERS_DIRECTORY}/{options.run_id}"))
+    letters = {result.name: result.files["errors"] for result in results if "errors" in result.files}
+    publish_dead_letters(embed.table, options.run_id, letters, [part.path for part in parts])
     record |= {
         "table": embed.table,
         "table_version": version,
@@ -211,10 +212,6 @@ class CommitPredictions(beam.PTransform):
     def _commit(self, _: None, results: Iterable[str], planned: Mapping[str, int]) -> Iterator[str]:
         parsed = [ShardResult.from_json(result) for result in results]
         yield json.dumps(commit_predictions(parsed, planned, self.output, self.model, self.options))
-
-
-def _dead_letter_moves(results: Iterable[ShardResult], directory: str) -> dict[str, str]:
-    return {r.files["errors"]: f"{directory}/{r.name}.parquet" for r in results if "errors" in r.files}
 
 
 def _prediction_name(kind: str, shard: str) -> str:
