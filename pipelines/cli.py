@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from transforms.errors import HeliographError, UsageError
 
@@ -52,9 +55,29 @@ def run_command(body: Callable[[], int]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception as error:
+        if os.environ.get("HELIOGRAPH_TRACEBACK"):
+            raise
+        said = f"{type(error).__name__}: {_one_line(error)}"
+        print(f"heliograph: unexpected {said} (HELIOGRAPH_TRACEBACK=1 shows where)", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as error:
         print(f"\nheliograph: {error or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process at once: a decoder or a runner that is stuck in a thread must not keep it alive."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    logging.shutdown()
+    os._exit(status)
+
+
+def console() -> NoReturn:
+    """The command ``heliograph``."""
+    leave(main())
 
 
 def _one_line(error: Exception) -> str:
@@ -88,4 +111,4 @@ def _print_version() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import shlex
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -166,4 +165,4 @@ def _summary(directory: Path, embedded: dict[str, Any], held_back: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +20,7 @@ from pipelines.run_record import (
 )
 from transforms.commit_parts import CommitOptions, run_record_address
 from transforms.encoders.specification import EncoderSpecification
-from transforms.files.filesystem import is_local, join, local_path
+from transforms.files.filesystem import check_writable, join
 from transforms.shards.embedder import EmbedOptions
 from transforms.sources.dialects import Source
 from transforms.sources.split import SplitRatios
@@ -108,7 +107,7 @@ def _configuration(flags: argparse.Namespace) -> EmbedConfiguration:
         input=tuple(flags.input),
         input_format=flags.input_format,
         input_root=flags.input_root,
-        store=local_path(flags.store) if is_local(flags.store) else flags.store,
+        store=check_writable("--store", flags.store),
         encoder=flags.encoder,
         split=flags.split,
         max_failures=inputs.check_max_failures(flags.max_failures),
@@ -144,4 +143,4 @@ def _embed_options(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

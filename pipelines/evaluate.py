@@ -114,4 +114,4 @@ def _configuration(flags: argparse.Namespace) -> EvaluateConfiguration:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

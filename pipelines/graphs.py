@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import apache_beam as beam
 
 from pipelines import runner
 from pipelines.progress import ProgressLine
-from transforms.commit_parts import CommitFeatures, CommitOptions, CommitPredictions
+from transforms.commit_parts import CommitOptions, CommitParts, commit_features, commit_predictions
 from transforms.embed_shards import EmbedShards
 from transforms.errors import TooManyFailuresError
 from transforms.list_images import ListImages
 from transforms.model.directory import ModelDirectory
-from transforms.plan_shards import AnnouncePlan, PlanShards
-from transforms.score_shards import ScoreShards, stored_shards
+from transforms.plan_shards import AnnouncePlan, PlanShards, images_of
+from transforms.score_shards import ScoreShards, rows_of, stored_shards
 from transforms.shards.embedder import EmbedOptions
 from transforms.shards.predictor import ScoreOptions
 from transforms.shards.workspace import Workspace
@@ -53,14 +54,18 @@ class EmbedGraph:
             roots=embed.roots,
             table=embed.table,
             version=embed.version,
+            split=embed.split,
         )
 
     def _build(self, pipeline: beam.Pipeline) -> None:
         listed = pipeline | beam.Create(list(self.sources)) | ListImages()
         shards, planned = listed | self.plan()
-        announced = shards | AnnouncePlan(workspace=Workspace(root=self.embed.table), run_id=self.embed.run_id)
+        workspace = Workspace(root=self.embed.table)
+        announced = shards | AnnouncePlan(workspace=workspace, run_id=self.embed.run_id, count=images_of)
         results = announced | EmbedShards(options=self.embed)
-        _ = (results, planned) | CommitFeatures(embed=self.embed, options=self.commit)
+        _ = (results, planned) | CommitParts(
+            publish=functools.partial(commit_features, embed=self.embed, options=self.commit)
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,14 +99,18 @@ class ScoreGraph:
         if self.table is None:
             listed = pipeline | beam.Create(list(self.sources)) | ListImages()
             shards, planned = listed | PlanShards(purpose=purpose, shard_size=self.shard_size)
-            shards = shards | AnnouncePlan(workspace=Workspace(root=score.output), run_id=score.run_id)
         else:
             files = stored_shards(self.table, purpose)
             shards = pipeline | "StoredShards" >> beam.Create(files)
-            planned = pipeline | "Planned" >> beam.Create([("listed", sum(rows for _, _, rows in files))])
-        results = shards | ScoreShards(options=score)
-        commit = CommitPredictions(output=score.output, model=self.model.provenance(), options=self.commit)
-        _ = (results, planned) | commit
+            planned = pipeline | "Planned" >> beam.Create([("listed", sum(map(rows_of, files)))])
+        count = images_of if self.table is None else rows_of
+        announced = shards | AnnouncePlan(workspace=Workspace(root=score.output), run_id=score.run_id, count=count)
+        results = announced | ScoreShards(options=score)
+        _ = (results, planned) | CommitParts(
+            publish=functools.partial(
+                commit_predictions, output=score.output, model=self.model.provenance(), options=self.commit
+            )
+        )
 
 
 def _run(build: runner.Build, progress: ProgressLine, beam_args: Sequence[str]) -> TooManyFailuresError | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from itertools import islice
 
 from pipelines import options
 from transforms.errors import InputError
-from transforms.files.filesystem import is_local
+from transforms.files.filesystem import is_local, local_path
 from transforms.shards.record import allowed_failures
 from transforms.sources.dialects import DIALECTS, Source, recognise
 
@@ -49,21 +50,27 @@ def recognise_inputs(inputs: Sequence[str], dialect: str | None, input_root: str
     Raises:
       InputError: an input does not exist, has no known form, or none of them has an image.
     """
-    sources = [recognise(uri, dialect, input_root) for uri in inputs]
-    for source in sources:
-        print(f"input: {source.uri} ({DIALECTS[source.dialect].title})", file=sys.stderr)
-    if not any(list(islice(source.list_images(), 1)) for source in sources):
+    if input_root is not None and is_local(input_root) and not os.path.isdir(local_path(input_root)):
+        raise InputError(f"--input-root {input_root} is no directory")
+    try:
+        sources = [recognise(uri, dialect, input_root) for uri in inputs]
+        for source in sources:
+            print(f"input: {source.uri} ({DIALECTS[source.dialect].title})", file=sys.stderr)
+        found = any(list(islice(source.list_images(), 1)) for source in sources)
+    except OSError as error:
+        raise InputError(f"--input cannot be read: {error}") from error
+    if not found:
         names = ", ".join(source.uri for source in sources)
         raise InputError(
             f"no images found in {names}; a folder is searched for names such as .jpg and .png, "
-            "a glob such as 'DIR/**' takes every file"
+            "a glob such as 'DIR/**' takes every file, a manifest needs a row an image"
         )
     return sources
 
 
 def roots_of(sources: Sequence[Source]) -> tuple[str, ...]:
-    """Returns the local folders below which images must lie."""
-    return tuple(sorted({source.root for source in sources if is_local(source.root)}))
+    """Returns the folders below which images lie."""
+    return tuple(sorted({source.root for source in sources}))
 
 
 def check_max_failures(text: str) -> str:

@@ -70,7 +70,7 @@ class ProgressLine:
             if rate > 0:
                 parts.append(f"{duration((progress.planned - progress.done) / rate)} left")
         if progress.resumed:
-            parts.append(f"{progress.resumed:,} kept from an earlier run")
+            parts.append(f"{progress.resumed:,} done by an earlier run")
         if progress.failed:
             parts.append(f"{progress.failed:,} failed")
         return " · ".join(parts)

@@ -65,7 +65,7 @@ def summarise_images(record: Mapping[str, Any], verb: str, place: str) -> str:
     else:
         lines.append(f"nothing had to be {verb} again" if record["listed"] > record["failed"] else f"nothing {verb}")
     if record["resumed"]:
-        lines.append(f"{record['resumed']:,} of them were kept from an interrupted run")
+        lines.append(f"{record['resumed']:,} of them were done by an earlier run")
     if record["failed"]:
         classes = ", ".join(f"{number} {name}" for name, number in record["failures"].items())
         lines.append(f"failed: {classes}; for example {record['failure_example']}")

@@ -69,7 +69,10 @@ def run_pipeline(build: Build, beam_args: Sequence[str], watch: Callable[[], Non
         # Named by string, Beam would first try a runner that it downloads.
         pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
     else:
-        pipeline = beam.Pipeline(options=options)
+        try:
+            pipeline = beam.Pipeline(options=options)
+        except ValueError as error:
+            raise errors.OptionError(f"Beam refuses the call: {error}") from error
     build(pipeline)
     failure: list[BaseException] = []
 
@@ -91,12 +94,12 @@ def run_pipeline(build: Build, beam_args: Sequence[str], watch: Callable[[], Non
 
 def _own_error(error: BaseException) -> BaseException:
     """Finds the exception of ours that a runner wrapped in its own; the text is all that crosses a worker."""
-    if isinstance(error, errors.HeliographError | KeyboardInterrupt):
-        return error
-    text = str(error)
+    text = re.sub(r" \[while running [^]]*\]", "", str(error))
+    if isinstance(error, errors.HeliographError):
+        return type(error)(text)
     for match in reversed(list(re.finditer(r"(?:transforms\.errors\.)(\w+): (.+)", text))):
         kind = getattr(errors, match.group(1), None)
         if isinstance(kind, type) and issubclass(kind, errors.HeliographError) and kind is not errors.ImageError:
-            return kind(re.sub(r" \[while running .*", "", match.group(2)).strip())
+            return kind(match.group(2).strip())
     lines = [line for line in text.splitlines() if line.strip()]
     return errors.WorkError(f"the run failed: {type(error).__name__}: {lines[-1] if lines else 'no message'}")

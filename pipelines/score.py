@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 import time
 from collections.abc import Sequence
+
+from pyarrow import fs
 
 from pipelines import cli, inputs, options, runner
 from pipelines.graphs import ScoreGraph
@@ -18,10 +19,11 @@ from pipelines.run_record import (
     summarise_images,
 )
 from transforms.commit_parts import CommitOptions
-from transforms.errors import OptionError
-from transforms.files.filesystem import is_local, join, local_path
+from transforms.errors import OptionError, StoreError
+from transforms.files.filesystem import check_writable, join, open_filesystem
 from transforms.model.directory import ModelDirectory
 from transforms.shards.predictor import FORMATS, ScoreOptions
+from transforms.shards.workspace import WORK_DIRECTORY
 from transforms.sources.dialects import Source
 from transforms.store.catalog import open_table
 from transforms.store.table import FeatureTable
@@ -100,13 +102,25 @@ def _run(argv: Sequence[str] | None) -> int:
 def _open_store(flags: argparse.Namespace, model: ModelDirectory) -> FeatureTable:
     table = open_table(flags.store, model.encoder.fingerprint, flags.version)
     model.check_encoder(table.specification)
+    if not table.data_files():
+        raise StoreError(f"{table.path} has no rows at version {table.version}; embed images first, or name another")
     return table
+
+
+def _check_output(address: str) -> str:
+    """Accepts a directory that is not there, empty, or has predictions of ours in it."""
+    output = check_writable("--output", address)
+    filesystem, path = open_filesystem(output)
+    names = {info.base_name for info in filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))}
+    if names and not names & {"run.json", WORK_DIRECTORY}:
+        raise OptionError(f"--output {output} holds other things ({min(names)} …); name an empty or a new directory")
+    return output
 
 
 def _configuration(
     flags: argparse.Namespace, model: ModelDirectory, table: FeatureTable | None, sources: Sequence[Source]
 ) -> ScoreConfiguration:
-    output = local_path(flags.output) if is_local(flags.output) else flags.output
+    output = _check_output(flags.output)
     run_id = new_run_id(flags.run_id)
     score = ScoreOptions(
         model=model.path,
@@ -138,4 +152,4 @@ def _configuration(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -73,8 +73,7 @@ def test_steps_are_named_by_a_verb_and_hold_a_transform() -> None:
         text = (ROOT / "transforms" / f"{name}.py").read_text()
         step = "".join(word.capitalize() for word in name.split("_"))
         assert "beam.PTransform" in text, name
-        if name != "commit_parts":  # holds one for features and one for predictions
-            assert f"class {step}(beam.PTransform)" in text
+        assert f"class {step}(beam.PTransform)" in text
         assert "@dataclasses.dataclass(kw_only=True)" in text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -13,8 +13,8 @@ from pyarrow import fs
 
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
-from transforms.errors import TooManyFailuresError
-from transforms.files.filesystem import join, open_filesystem, read_bytes, write_atomically
+from transforms.errors import CommitError, TooManyFailuresError
+from transforms.files.filesystem import join, open_filesystem, write_atomically
 from transforms.shards.embedder import EmbedOptions
 from transforms.shards.record import allowed_failures, summarise
 from transforms.shards.shard import ShardResult
@@ -25,6 +25,7 @@ from transforms.store.table import FeatureTable, Part
 RUNS_DIRECTORY = "_runs"
 PREDICTION_SUFFIXES = {"parquet": "parquet", "jsonl": "jsonl", "csv": "csv", "errors": "parquet"}
 """Kind of a shard's file to the ending of its published name."""
+_PUBLISHED = re.compile(r"(?:predictions|errors)_([0-9a-f]{24})\.(?:parquet|jsonl|csv)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,13 +70,15 @@ def commit_features(
         golden = encoder.encode(golden_images(embed.specification))
         FeatureTable.create(embed.table, embed.specification, golden)
     table = FeatureTable.open(embed.table)
-    parts = [Part(path=r.files["data"], rows=r.rows, size=r.size) for r in results if "data" in r.files]
+    parts = [Part(path=r.files["data"], rows=r.rows, size=r.sizes["data"]) for r in results if "data" in r.files]
     replaced = sorted({image_id for result in results for image_id in result.replaced_ids})
     counts = {name: str(record[name]) for name in ("listed", "embedded", "reused", "failed")}
     version = table.version
     if parts:
         committed = table.append(options.run_id, parts, replaced, counts, base_version=embed.version)
         version = committed.version
+        if committed.already:
+            _check_published(table, version, parts, options.run_id)
     letters = {result.name: result.files["errors"] for result in results if "errors" in result.files}
     publish_dead_letters(embed.table, options.run_id, letters, [part.path for part in parts])
     record |= {
@@ -91,6 +94,16 @@ def commit_features(
     workspace.clear_progress(options.run_id)
     check_failures(record, options.max_failures, "embedded")
     return record
+
+
+def _check_published(table: FeatureTable, version: int, parts: Sequence[Part], run_id: str) -> None:
+    """Tells the repetition of a commit from another run under the same name."""
+    live = {file.path for file in FeatureTable.open(table.path, version).data_files()}
+    if not live.issuperset(part.path for part in parts):
+        raise CommitError(
+            f"run id {run_id} has published other images before, in version {version}; nothing is published now: "
+            "repeat the command with another --run-id, finished work is kept"
+        )
 
 
 def commit_predictions(
@@ -114,18 +127,13 @@ def commit_predictions(
         workspace.finish(dataclasses.replace(result, files=final, resumed=False))
         files += final.values()
     address = join(output, "run.json")
-    previous = _previous_shards(address)
-    shards = sorted(result.name for result in results)
     record |= {
         "files": sorted(files),
-        "shards": shards,
         "model": dict(model),
         "configuration": dict(options.configuration),
     }
     write_run_record(address, record)
-    gone = previous - set(shards)
-    remove_files(output, [_prediction_name(kind, shard) for shard in gone for kind in PREDICTION_SUFFIXES])
-    workspace.forget(gone)
+    workspace.forget(_remove_other_predictions(output, frozenset(files)) - {result.name for result in results})
     workspace.clear_progress(options.run_id)
     check_failures(record, options.max_failures, "scored")
     return record
@@ -148,12 +156,16 @@ def publish_files(root: str, moves: Mapping[str, str]) -> None:
             raise FileNotFoundError(f"{join(root, source)} is gone before it was published")
 
 
-def remove_files(root: str, files: Iterable[str]) -> None:
-    """Removes files below ``root`` that a newer run replaces."""
-    filesystem, base = open_filesystem(root)
-    for file in files:
-        if filesystem.get_file_info(join(base, file)).type == fs.FileType.File:
-            filesystem.delete_file(join(base, file))
+def _remove_other_predictions(output: str, files: Collection[str]) -> set[str]:
+    """Removes predictions that an older, or an interrupted, run has left; returns the names of their shards."""
+    filesystem, base = open_filesystem(output)
+    shards = set()
+    for info in filesystem.get_file_info(fs.FileSelector(base)):
+        match = _PUBLISHED.fullmatch(info.base_name)
+        if match and info.base_name not in files:
+            filesystem.delete_file(info.path)
+            shards.add(match.group(1))
+    return shards
 
 
 def write_run_record(address: str, record: Mapping[str, Any]) -> None:
@@ -171,58 +183,31 @@ def check_failures(record: Mapping[str, Any], max_failures: str, verb: str) -> N
         )
 
 
-@dataclasses.dataclass(kw_only=True)
-class CommitFeatures(beam.PTransform):
-    """Shard results and plan counts to the run record as JSON, with the table's commit on the way."""
-
-    embed: EmbedOptions
-    options: CommitOptions
-
-    def expand(self, collections: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
-        """Maps commit_features over one element, after all shards."""
-        results, planned = collections
-        return (
-            results.pipeline
-            | "Once" >> beam.Create([None])
-            | "Commit" >> beam.FlatMap(self._commit, beam.pvalue.AsIter(results), beam.pvalue.AsDict(planned))
-        )
-
-    def _commit(self, _: None, results: Iterable[str], planned: Mapping[str, int]) -> Iterator[str]:
-        parsed = [ShardResult.from_json(result) for result in results]
-        yield json.dumps(commit_features(parsed, planned, self.embed, self.options))
+Publish = Callable[[Sequence[ShardResult], Mapping[str, int]], dict[str, Any]]
+"""Publishes shard results, given the plan's counts; returns the run record."""
 
 
 @dataclasses.dataclass(kw_only=True)
-class CommitPredictions(beam.PTransform):
-    """Shard results and plan counts to the run record as JSON, with the files' publication on the way."""
+class CommitParts(beam.PTransform):
+    """Shard results and plan counts to the run record as JSON, with the publication on the way.
 
-    output: str
-    model: Mapping[str, Any]
-    options: CommitOptions
+    Attributes:
+      publish: commit_features or commit_predictions, with all but the first two arguments bound.
+    """
+
+    publish: Publish
 
     def expand(self, collections: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
-        """Maps commit_predictions over one element, after all shards."""
+        """Maps ``publish`` over one element, after all shards."""
         results, planned = collections
-        return (
-            results.pipeline
-            | "Once" >> beam.Create([None])
-            | "Commit" >> beam.FlatMap(self._commit, beam.pvalue.AsIter(results), beam.pvalue.AsDict(planned))
-        )
+        once = results.pipeline | "Once" >> beam.Create([None])
+        sides = (beam.pvalue.AsIter(results), beam.pvalue.AsDict(planned))
+        return once | "Commit" >> beam.Map(_commit, *sides, publish=self.publish)
 
-    def _commit(self, _: None, results: Iterable[str], planned: Mapping[str, int]) -> Iterator[str]:
-        parsed = [ShardResult.from_json(result) for result in results]
-        yield json.dumps(commit_predictions(parsed, planned, self.output, self.model, self.options))
+
+def _commit(_: None, results: Iterable[str], planned: Mapping[str, int], publish: Publish) -> str:
+    return json.dumps(publish([ShardResult.from_json(result) for result in results], planned))
 
 
 def _prediction_name(kind: str, shard: str) -> str:
     return f"{'errors' if kind == 'errors' else 'predictions'}_{shard}.{PREDICTION_SUFFIXES[kind]}"
-
-
-def _previous_shards(address: str) -> set[str]:
-    """Returns the shards that an older run record names; only what can be a shard's name is believed."""
-    filesystem, path = open_filesystem(address)
-    try:
-        names = json.loads(read_bytes(filesystem, path)).get("shards", ())
-    except (FileNotFoundError, ValueError, AttributeError):
-        return set()
-    return {name for name in names if isinstance(name, str) and re.fullmatch(r"[0-9a-f]{24}", name)}

@@ -31,18 +31,15 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
         self._options = options
 
     def setup(self) -> None:
-        self._embedder: ShardEmbedder | None = None
+        self._embedder = ShardEmbedder(self._options, observe_inference)
 
     def process(self, shard: tuple[Any, ...]) -> Iterator[str]:
-        if self._embedder is None:  # not in setup, since a night with nothing new needs no network
-            self._embedder = ShardEmbedder(self._options, observe_inference)
         result = self._embedder.embed(Shard.unpack(shard))
         count_result(result)
         yield result.to_json()
 
     def teardown(self) -> None:
-        if self._embedder is not None:
-            self._embedder.close()
+        self._embedder.close()
 
 
 def observe_inference(size: int, seconds: float) -> None:

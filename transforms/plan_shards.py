@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -13,6 +13,7 @@ from transforms.errors import ErrorClass, OptionError
 from transforms.shards.shard import Shard
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.sources.reference import ImageReference
+from transforms.sources.split import SplitRatios
 from transforms.store.read import read_file
 from transforms.store.table import FeatureTable
 
@@ -26,7 +27,7 @@ NEW, CHANGED, RELABELLED, REUSED, REMOVED, LISTED = (
     "listed",
 )
 
-KNOWN_COLUMNS = ("image_id", "image_uri", "source_fingerprint", "labels", "split", "group", "attributes")
+KNOWN_COLUMNS = ("image_id", "image_uri", "source_fingerprint", "labels", "split", "group", "attributes", "sha256")
 
 
 class KnownImage(NamedTuple):
@@ -36,6 +37,7 @@ class KnownImage(NamedTuple):
     fingerprint: str
     metadata_digest: str
     split: str
+    sha256: str
 
 
 def known_images(data_file: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -48,17 +50,25 @@ def known_images(data_file: str) -> Iterator[tuple[str, tuple[str, ...]]]:
                 group=row["group"] or "",
                 attributes=tuple(sorted(row["attributes"] or ())),
             )
-            fingerprint, split = row["source_fingerprint"] or "", row["split"] or ""
-            yield (
-                row["image_id"],
-                tuple(KnownImage(reference.uri, fingerprint, reference.metadata_digest, split)),
-            )
+            stored = (row[name] or "" for name in ("source_fingerprint", "split", "sha256"))
+            fingerprint, split, sha256 = stored
+            known = KnownImage(reference.uri, fingerprint, reference.metadata_digest, split, sha256)
+            yield row["image_id"], tuple(known)
 
 
 def plan_image(
-    references: Iterable[tuple[Any, ...]], known: Iterable[tuple[str, ...]], roots: Iterable[str]
+    references: Iterable[tuple[Any, ...]],
+    known: Iterable[tuple[str, ...]],
+    roots: Iterable[str],
+    split: SplitRatios | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """Decides what happens to the entries of one image id.
+
+    Args:
+      references: packed, as they were listed; the same entry may come several times.
+      known: the image's KnownImage, or none.
+      roots: below which an image that is known and not listed counts as removed.
+      split: that images without a split of their own fall into; None when splits do not matter.
 
     Yields:
       ``(TODO, (packed reference, replaces a row))`` for each entry that becomes a row or a dead letter, and
@@ -72,7 +82,7 @@ def plan_image(
         return
     first, *others = (ImageReference.unpack(fields) for fields in listed)
     yield COUNTED, LISTED
-    state = _state(first, stored)
+    state = _state(first, stored, split)
     yield COUNTED, state
     if state != REUSED:
         yield TODO, (first.pack(), state in (CHANGED, RELABELLED))
@@ -83,12 +93,13 @@ def plan_image(
         yield TODO, (other.with_problem(ErrorClass.DUPLICATE_ID, message).pack(), False)
 
 
-def _state(reference: ImageReference, stored: KnownImage | None) -> str:
+def _state(reference: ImageReference, stored: KnownImage | None, split: SplitRatios | None) -> str:
     if stored is None or reference.problem:
         return NEW
     if not reference.fingerprint or reference.fingerprint != stored.fingerprint:
         return CHANGED
-    if reference.metadata_digest != stored.metadata_digest or reference.split not in ("", stored.split):
+    expected = reference.split or (split.assign(reference.group or stored.sha256) if split else stored.split)
+    if reference.metadata_digest != stored.metadata_digest or expected != stored.split:
         return RELABELLED
     return REUSED
 
@@ -115,6 +126,7 @@ class PlanShards(beam.PTransform):
       roots: where an image that the table has and that is not listed any more counts as removed.
       table: of which known images are dropped; None to drop none.
       version: the table's.
+      split: that images without a split of their own fall into; a stored row of another split is relabelled.
     """
 
     purpose: str
@@ -122,6 +134,7 @@ class PlanShards(beam.PTransform):
     roots: tuple[str, ...] = ()
     table: str | None = None
     version: int | None = None
+    split: SplitRatios | None = None
 
     def __post_init__(self) -> None:
         if self.shard_size < 1:
@@ -132,7 +145,7 @@ class PlanShards(beam.PTransform):
         planned = (
             {"listed": references | "KeyById" >> beam.Map(_keyed), "known": self._known(references.pipeline)}
             | "JoinKnown" >> beam.CoGroupByKey()
-            | "PlanImage" >> beam.FlatMap(_plan_keyed, roots=self.roots).with_outputs(TODO, COUNTED)
+            | "PlanImage" >> beam.FlatMap(_plan_keyed, self.roots, self.split).with_outputs(TODO, COUNTED)
         )
         # FlatMap yields (tag, value): the tagged outputs carry the values.
         total = planned[TODO] | "CountTodo" >> beam.combiners.Count.Globally()
@@ -153,27 +166,39 @@ class PlanShards(beam.PTransform):
         )
 
 
+def images_of(shard: tuple[Any, ...]) -> int:
+    """Returns how many images a packed Shard has."""
+    return len(Shard.unpack(shard).references)
+
+
 @dataclasses.dataclass(kw_only=True)
 class AnnouncePlan(beam.PTransform):
-    """Counts the planned images into the run's heartbeats, so that progress knows its end."""
+    """Counts the planned images into the run's heartbeats, so that progress knows its end.
+
+    Attributes:
+      workspace: where the heartbeats are.
+      run_id: of the run.
+      count: tells the images of a shard.
+    """
 
     workspace: Workspace
     run_id: str
+    count: Callable[[tuple[Any, ...]], int]
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         """Passes the shards on, after all of them are planned."""
-        return shards | "Announce" >> beam.ParDo(_Announce(self.workspace, self.run_id)) | beam.Reshuffle()
+        return shards | "Announce" >> beam.ParDo(_Announce(self.workspace, self.run_id, self.count)) | beam.Reshuffle()
 
 
 class _Announce(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, workspace: Workspace, run_id: str) -> None:
-        self._workspace, self._run_id = workspace, run_id
+    def __init__(self, workspace: Workspace, run_id: str, count: Callable[[tuple[Any, ...]], int]) -> None:
+        self._workspace, self._run_id, self._count = workspace, run_id, count
 
     def setup(self) -> None:
         self._heartbeat = Heartbeat(self._workspace, self._run_id)
 
     def process(self, shard: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-        self._heartbeat.add(planned=len(shard[1]), now=True)
+        self._heartbeat.add(planned=self._count(shard), now=True)
         yield shard
 
 
@@ -182,10 +207,10 @@ def _keyed(fields: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
 
 
 def _plan_keyed(
-    keyed: tuple[str, Mapping[str, Iterable[tuple[Any, ...]]]], roots: tuple[str, ...]
+    keyed: tuple[str, Mapping[str, Iterable[tuple[Any, ...]]]], roots: tuple[str, ...], split: SplitRatios | None
 ) -> Iterator[beam.pvalue.TaggedOutput]:
     _, sides = keyed
-    for tag, value in plan_image(sides["listed"], sides["known"], roots):
+    for tag, value in plan_image(sides["listed"], sides["known"], roots, split):
         yield beam.pvalue.TaggedOutput(tag, value)
 
 

@@ -27,6 +27,11 @@ def stored_shards(table: FeatureTable, purpose: str) -> list[StoredShard]:
     return shards
 
 
+def rows_of(shard: tuple[Any, ...]) -> int:
+    """Returns how many rows a StoredShard has."""
+    return int(shard[2])
+
+
 @dataclasses.dataclass(kw_only=True)
 class ScoreShards(beam.PTransform):
     """Packed shards, or StoredShards, to ShardResults as JSON."""
@@ -45,11 +50,9 @@ class _ScoreShard(beam.DoFn):  # type: ignore[misc]
         self._options = options
 
     def setup(self) -> None:
-        self._predictor: ShardPredictor | None = None
+        self._predictor = ShardPredictor(self._options, observe_inference)
 
     def process(self, shard: tuple[Any, ...]) -> Iterator[str]:
-        if self._predictor is None:
-            self._predictor = ShardPredictor(self._options, observe_inference)
         if self._options.table is None:
             result = self._predictor.score(Shard.unpack(shard))
         else:
@@ -58,5 +61,4 @@ class _ScoreShard(beam.DoFn):  # type: ignore[misc]
         yield result.to_json()
 
     def teardown(self) -> None:
-        if self._predictor is not None:
-            self._predictor.close()
+        self._predictor.close()

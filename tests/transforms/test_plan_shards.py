@@ -15,6 +15,7 @@ from transforms.plan_shards import COUNTED, TODO, KnownImage, PlanShards, cut_sh
 from transforms.shards.shard import Shard
 from transforms.sources.dialects import recognise
 from transforms.sources.reference import ImageReference
+from transforms.sources.split import SplitRatios
 
 CAT = ImageReference("/p/a.jpg", "1-1", ("cat",))
 
@@ -22,7 +23,7 @@ CAT = ImageReference("/p/a.jpg", "1-1", ("cat",))
 def plan(listed: list[ImageReference], stored: ImageReference | None = None, split: str = "train") -> list[Any]:
     known = []
     if stored is not None:
-        known = [tuple(KnownImage(stored.uri, stored.fingerprint, stored.metadata_digest, split))]
+        known = [tuple(KnownImage(stored.uri, stored.fingerprint, stored.metadata_digest, split, "content"))]
     return list(plan_image([reference.pack() for reference in listed], known, ["/p"]))
 
 
@@ -62,6 +63,13 @@ def test_what_changed_since(now: ImageReference, state: str) -> None:
     planned = plan([now], stored=CAT)
     assert counts(planned) == {"listed": 1, state: 1}
     assert todo(planned) == ([] if state == "reused" else [(now, True)])
+
+
+def test_a_new_division_relabels_what_falls_elsewhere() -> None:
+    known = [tuple(KnownImage(CAT.uri, CAT.fingerprint, CAT.metadata_digest, "train", "content"))]
+    for text, state in (("100/0/0", "reused"), ("0/0/100", "relabelled")):
+        planned = list(plan_image([CAT.pack()], known, [], SplitRatios.parse(text)))
+        assert counts(planned) == {"listed": 1, state: 1}
 
 
 def test_an_image_that_is_gone_counts_as_removed_below_the_roots_only() -> None:

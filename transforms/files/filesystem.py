@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import uuid
@@ -9,11 +10,12 @@ from urllib.parse import unquote, urlsplit
 
 from pyarrow import fs
 
-from transforms.errors import InputError
+from transforms.errors import InputError, OptionError
 
 SCHEMES = ("file", "gs", "s3")
 """The schemes that an address may have; a plain path has none."""
 
+_LOCAL = fs.LocalFileSystem()
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -60,15 +62,46 @@ def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """
     check_uri(uri)
     if is_local(uri):
-        return fs.LocalFileSystem(), local_path(uri)
-    path = uri.split("://", 1)[1].rstrip("/")
-    if scheme_of(uri) == "s3":
-        return fs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL")), path
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
-    if emulator:
-        host = urlsplit(emulator if "://" in emulator else f"http://{emulator}")
-        return fs.GcsFileSystem(anonymous=True, scheme=host.scheme, endpoint_override=host.netloc), path
-    return fs.GcsFileSystem(), path
+        return _LOCAL, local_path(uri)
+    endpoints = (os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("STORAGE_EMULATOR_HOST"))
+    return _client(scheme_of(uri), *endpoints), uri.split("://", 1)[1].rstrip("/")
+
+
+@functools.lru_cache
+def _client(scheme: str, s3_endpoint: str | None, gcs_endpoint: str | None) -> fs.FileSystem:
+    """Makes one client a process, since each brings its own threads and connections."""
+    if scheme == "s3":
+        return fs.S3FileSystem(endpoint_override=s3_endpoint)
+    if not gcs_endpoint:
+        return fs.GcsFileSystem()
+    host = urlsplit(gcs_endpoint if "://" in gcs_endpoint else f"http://{gcs_endpoint}")
+    return fs.GcsFileSystem(anonymous=True, scheme=host.scheme, endpoint_override=host.netloc)
+
+
+def check_writable(flag: str, address: str) -> str:
+    """Makes sure that files can be made below ``address``, as far as can be told without making one.
+
+    Returns:
+      The address, made absolute.
+
+    Raises:
+      OptionError: it is empty, a file, or lies where nothing may be written.
+    """
+    try:
+        check_uri(address)
+    except InputError as error:
+        raise OptionError(f"{flag}: {error}") from error
+    if not is_local(address):
+        return address.rstrip("/")
+    path = local_path(address)
+    existing = path
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise OptionError(f"{flag} {path}: {existing} is a file; name a directory")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OptionError(f"{flag} {path}: nothing may be written in {existing}; name another directory")
+    return path
 
 
 def join(root: str, *parts: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 
 from transforms.encoders.golden import golden_images, self_test
 from transforms.encoders.resolve import load_encoder
 from transforms.encoders.specification import EncoderSpecification
-from transforms.shards.lanes import EncodedImage, Lane, stack_vectors, usable_cores
+from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors, usable_cores
 from transforms.shards.shard import Shard, ShardResult
 from transforms.shards.work import ShardWork
 from transforms.shards.workspace import Heartbeat, Workspace
@@ -30,7 +30,7 @@ class EmbedOptions:
       version: of the table that the plan was made with; None when there is no table yet.
       specification: of the encoder.
       run_id: of the run.
-      roots: local folders, links resolved, below which images must lie.
+      roots: folders below which images must lie.
       split: shares by which images without a split of their own are divided.
       batch_size: images a call of the network.
       threads: that read and decode; 0 for one a core.
@@ -61,8 +61,16 @@ class ShardEmbedder:
       SelfTestError: the encoder does not reproduce the table's golden vectors.
     """
 
-    def __init__(self, options: EmbedOptions, observe: Callable[[int, float], None] | None = None) -> None:
-        self._options = options
+    def __init__(self, options: EmbedOptions, observe: Observe | None = None) -> None:
+        self._options, self._observe = options, observe
+        workspace = Workspace(root=options.table)
+        heartbeat = Heartbeat(workspace, options.run_id)
+        self._work = ShardWork(workspace=workspace, heartbeat=heartbeat, run_id=options.run_id)
+        self._lane: Lane | None = None
+
+    def _load_lane(self) -> Lane:
+        """Loads what the first shard needs that is not finished; a night with nothing new needs no network."""
+        options = self._options
         encoder = load_encoder(options.specification, trust_model=options.trust_model)
         known = None
         if options.version is not None:
@@ -71,7 +79,7 @@ class ShardEmbedder:
             known = ContentIndex(table)
         else:
             encoder.encode(golden_images(options.specification))  # traces the network before the clock runs
-        self.lane = Lane(
+        return Lane(
             encoder=encoder,
             preprocessing=options.specification.preprocessing,
             roots=options.roots,
@@ -79,14 +87,8 @@ class ShardEmbedder:
             batch_size=options.batch_size,
             threads=options.threads or usable_cores(),
             timeout_seconds=options.timeout_seconds,
-        )
-        self.lane.observe = observe or self.lane.observe
-        workspace = Workspace(root=options.table)
-        self._work = ShardWork(
-            workspace=workspace,
-            heartbeat=Heartbeat(workspace, options.run_id),
-            run_id=options.run_id,
-            clock=self.lane.clock,
+            observe=self._observe or ignore,
+            clock=self._work.clock,
         )
 
     def embed(self, shard: Shard) -> ShardResult:
@@ -94,12 +96,15 @@ class ShardEmbedder:
         done = self._work.resume(shard.name, len(shard.references))
         if done is not None:
             return done
+        if self._lane is None:
+            self._lane = self._load_lane()
         sink = _FeatureSink(self._options, self._work.workspace.attempt_name(shard.name))
-        return self._work.do(shard.name, self.lane.run(shard.references), sink, shard.replaced_ids)
+        return self._work.do(shard.name, self._lane.run(shard.references), sink, shard.replaced_ids)
 
     def close(self) -> None:
         """Lets the threads go."""
-        self.lane.close()
+        if self._lane is not None:
+            self._lane.close()
 
 
 class _FeatureSink:

@@ -28,7 +28,12 @@ from transforms.sources.read import read_image
 from transforms.sources.reference import ImageReference
 
 Vectors = npt.NDArray[np.float32]
+Observe = Callable[[int, float], None]
 MAX_MESSAGE = 500
+
+
+def ignore(_size: int, _seconds: float) -> None:
+    """Observes nothing."""
 
 
 class Encodes(Protocol):
@@ -114,13 +119,14 @@ class Lane:
     Attributes:
       encoder: the network.
       preprocessing: bytes to pixels.
-      roots: local folders below which images must lie.
+      roots: folders below which local images must lie.
       known: vectors of known content, which are copied rather than computed; None for no such index.
       batch_size: images a call of the network.
       threads: that read and decode.
       timeout_seconds: for one image; a decoder that exceeds it is given up.
       limits: of decoding.
       observe: is told the size and the seconds of each call of the network.
+      clock: where the stages' seconds are counted.
     """
 
     encoder: Encodes
@@ -131,10 +137,10 @@ class Lane:
     threads: int = 2
     timeout_seconds: float = 60.0
     limits: ImageLimits = DEFAULT_LIMITS
-    observe: Callable[[int, float], None] = lambda _size, _seconds: None
+    observe: Observe = ignore
+    clock: StageClock = dataclasses.field(default_factory=StageClock)
 
     def __post_init__(self) -> None:
-        self.clock = StageClock()
         self._pool = self._new_pool()
 
     def run(self, references: Iterable[ImageReference]) -> Iterator[list[EncodedImage] | DeadLetter]:

@@ -8,7 +8,7 @@ import datetime
 import io
 import json
 import mimetypes
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -20,15 +20,16 @@ import pyarrow.parquet as pq
 from transforms.encoders.golden import self_test
 from transforms.encoders.resolve import load_encoder
 from transforms.errors import OptionError
-from transforms.files.filesystem import join, open_filesystem
+from transforms.files.filesystem import is_local, join, open_filesystem
 from transforms.model.directory import ModelDirectory
-from transforms.shards.lanes import EncodedImage, Lane, StageClock, stack_vectors, usable_cores
+from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors, usable_cores
 from transforms.shards.shard import Shard, ShardResult
 from transforms.shards.work import ShardWork
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.sources.reference import ImageReference
 from transforms.store.read import read_file
 from transforms.store.schema import prediction_schema
+from transforms.store.write import sync
 
 FORMATS = ("parquet", "jsonl", "csv")
 _IMAGE_COLUMNS = ("width", "height", "format", "byte_size")
@@ -45,7 +46,7 @@ class ScoreOptions:
       model: address of one version of a model.
       output: where the predictions go.
       run_id: of the run.
-      roots: local folders, links resolved, below which images must lie.
+      roots: folders below which images must lie.
       formats: some of FORMATS.
       top_k: labels a row, best first.
       table: of stored features to score; None to read images.
@@ -89,26 +90,24 @@ class ShardPredictor:
       SelfTestError: the encoder does not reproduce the model's golden vectors.
     """
 
-    def __init__(self, options: ScoreOptions, observe: Callable[[int, float], None] | None = None) -> None:
-        self._options = options
+    def __init__(self, options: ScoreOptions, observe: Observe | None = None) -> None:
+        self._options, self._observe = options, observe
         self.model = ModelDirectory.open(options.model)
         workspace = Workspace(root=options.output)
         heartbeat = Heartbeat(workspace, options.run_id)
         self._work = ShardWork(workspace=workspace, heartbeat=heartbeat, run_id=options.run_id)
-        self.lane: Lane | None = None
-        if options.table is None:
-            self.lane = self._load_lane()
-            self.lane.observe = observe or self.lane.observe
-            self._work.clock = self.lane.clock
+        self._lane: Lane | None = None
 
     def score(self, shard: Shard) -> ShardResult:
         """Scores the images of a shard: read, decode, encode, head."""
-        done = self._work.resume(shard.name, len(shard.references))
-        if done is not None:
-            return done
-        if self.lane is None:
-            raise TypeError("this predictor scores stored features")
-        return self._work.do(shard.name, self.lane.run(shard.references), self._sink(shard.name))
+        # Without a fingerprint nobody knows whether a file is still what an earlier run has scored.
+        if all(reference.fingerprint or reference.problem for reference in shard.references):
+            done = self._work.resume(shard.name, len(shard.references))
+            if done is not None:
+                return done
+        if self._lane is None:
+            self._lane = self._load_lane()
+        return self._work.do(shard.name, self._lane.run(shard.references), self._sink(shard.name))
 
     def score_stored(self, name: str, data_file: str, rows: int) -> ShardResult:
         """Scores the rows of one data file of a feature table: head only."""
@@ -119,8 +118,8 @@ class ShardPredictor:
 
     def close(self) -> None:
         """Lets the threads go."""
-        if self.lane is not None:
-            self.lane.close()
+        if self._lane is not None:
+            self._lane.close()
 
     def _load_lane(self) -> Lane:
         options, specification = self._options, self.model.encoder
@@ -133,11 +132,13 @@ class ShardPredictor:
             batch_size=options.batch_size,
             threads=options.threads or usable_cores(),
             timeout_seconds=options.timeout_seconds,
+            observe=self._observe or ignore,
+            clock=self._work.clock,
         )
 
     def _sink(self, name: str) -> _PredictionSink:
         attempt = self._work.workspace.attempt_name(name)
-        return _PredictionSink(self._options, self.model, attempt, self._work.clock)
+        return _PredictionSink(self._options, self.model, attempt)
 
     def _stored_batches(self, data_file: str) -> Iterator[list[EncodedImage]]:
         for batch in read_file(data_file, STORED_COLUMNS, views=(0,)):
@@ -168,8 +169,8 @@ def _stored_image(row: Mapping[str, Any], vector: npt.NDArray[np.float32]) -> En
 class _PredictionSink:
     """Rows of predictions in each format, in files that exist once there is a row."""
 
-    def __init__(self, options: ScoreOptions, model: ModelDirectory, attempt: str, clock: StageClock) -> None:
-        self._options, self._model, self._clock = options, model, clock
+    def __init__(self, options: ScoreOptions, model: ModelDirectory, attempt: str) -> None:
+        self._options, self._model = options, model
         self._paths = {name: f"_work/parts/{attempt}.{name}" for name in options.formats}
         self._streams: dict[str, Any] = {}
         self._parquet: pq.ParquetWriter | None = None
@@ -196,9 +197,11 @@ class _PredictionSink:
             self._parquet.close()
         for name, stream in self._streams.items():
             stream.close()
+            filesystem, path = open_filesystem(join(self._options.output, self._paths[name]))
             if kind is not None:
-                filesystem, path = open_filesystem(join(self._options.output, self._paths[name]))
                 filesystem.delete_file(path)
+            elif is_local(self._options.output):
+                sync(path)
 
     def files(self) -> dict[str, str]:
         return self._paths if self._streams else {}

@@ -5,10 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from transforms.errors import ErrorClass
 from transforms.sources.reference import ImageReference
+
+FORMAT = 1
+"""Part of each shard's name; raised when what a part or marker holds changes, so that older ones are not resumed."""
+
+FILE_KINDS = frozenset({"data", "parquet", "jsonl", "csv", "errors"})
+_NAME = re.compile(r"[0-9a-f]{24}")
+_FILE = re.compile(r"(?:data/|_work/parts/)?[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class Shard(NamedTuple):
@@ -28,10 +37,11 @@ class Shard(NamedTuple):
     def of(cls, references: Iterable[ImageReference], replaced_ids: Iterable[str], purpose: str) -> Shard:
         """Names a shard; ``purpose`` is what is done to the images, and with which network."""
         ordered = tuple(sorted(references))
-        digest = hashlib.sha256(purpose.encode())
+        replaced = tuple(sorted(replaced_ids))
+        digest = hashlib.sha256(repr((FORMAT, purpose, replaced)).encode())
         for reference in ordered:
             digest.update(repr(tuple(reference)).encode("utf-8", "surrogatepass"))
-        return cls(digest.hexdigest()[:24], ordered, tuple(sorted(replaced_ids)))
+        return cls(digest.hexdigest()[:24], ordered, replaced)
 
     def pack(self) -> tuple[Any, ...]:
         """A plain tuple, which Beam encodes without pickling."""
@@ -52,7 +62,7 @@ class ShardResult:
       name: the shard's.
       files: kind of file (``data``, ``jsonl``, ``errors`` …) to its path below the work's root.
       rows: in the part.
-      size: of the part, in bytes.
+      sizes: of the files, in bytes, by kind.
       encoded: images that went through the network.
       copied: images whose vector was known already, by their content.
       failures: class of dead letter to their number.
@@ -66,7 +76,7 @@ class ShardResult:
     name: str
     files: dict[str, str]
     rows: int
-    size: int
+    sizes: dict[str, int]
     encoded: int
     copied: int
     failures: dict[str, int]
@@ -87,13 +97,23 @@ class ShardResult:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ShardResult:
-        """The inverse of to_json.
+        """The inverse of to_json; a marker may have been written by anybody, so its names are looked at.
 
         Raises:
-          ValueError: the text is cut short or of another form.
+          ValueError: the text is cut short, of another form, or names a file outside of its root.
         """
         try:
             fields = json.loads(text)
-            return cls(**{**fields, "replaced_ids": tuple(fields["replaced_ids"])})
-        except (KeyError, TypeError) as error:
+            result = cls(**{**fields, "replaced_ids": tuple(fields["replaced_ids"])})
+            sane = (
+                _NAME.fullmatch(result.name)
+                and result.files.keys() == result.sizes.keys() <= FILE_KINDS
+                and all(map(_FILE.fullmatch, result.files.values()))
+                and all(isinstance(size, int) for size in result.sizes.values())
+                and all(error_class in ErrorClass.__members__ for error_class in result.failures)
+            )
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not a shard's marker: {error}") from error
+        if not sane:
+            raise ValueError(f"not a shard's marker: {text[:200]!r}")
+        return result

@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -109,15 +109,11 @@ class ShardWork:
         replaced: Iterable[str],
         before: Mapping[str, float],
     ) -> ShardResult:
-        size = 0
-        if "data" in files:
-            filesystem, path = open_filesystem(join(self.workspace.root, files["data"]))
-            size = filesystem.get_file_info(path).size
         return ShardResult(
             name=name,
             files=files,
             rows=counts["rows"],
-            size=size,
+            sizes=cast(dict[str, int], self.workspace.file_sizes(files)),
             encoded=counts["encoded"],
             copied=counts["copied"],
             failures=dict(collections.Counter(letter.error.error_class.value for letter in letters)),

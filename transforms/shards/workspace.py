@@ -10,20 +10,24 @@ counts. Whoever finds the marker repeats nothing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pyarrow import fs
 
-from transforms.files.filesystem import join, open_filesystem, read_bytes, write_atomically
+from transforms.files.filesystem import is_local, join, open_filesystem, read_bytes, write_atomically
 from transforms.shards.shard import ShardResult
 
 WORK_DIRECTORY = "_work"
+
+PASSING = frozenset({"NOT_FOUND", "FORBIDDEN_URI", "READ_ERROR", "TIMEOUT", "OUT_OF_MEMORY", "MODEL_ERROR"})
+"""Failures that another run may not have: a shard with one of them is worked on again."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,20 +45,23 @@ class Workspace:
         return f"{shard}-{uuid.uuid4().hex[:12]}"
 
     def find(self, shard: str) -> ShardResult | None:
-        """Returns the result of a finished shard whose files are still there in full."""
+        """Returns the result of a finished shard, unless a file of it is gone or cut, or a failure may be over."""
         filesystem, path = open_filesystem(self.path("shards", f"{shard}.json"))
         try:
             result = ShardResult.from_json(read_bytes(filesystem, path))
         except (FileNotFoundError, ValueError):
             return None
-        _, root = open_filesystem(self.root)
-        infos = filesystem.get_file_info([join(root, file) for file in result.files.values()])
-        if any(info.type != fs.FileType.File for info in infos):
+        if result.name != shard or not PASSING.isdisjoint(result.failures):
             return None
-        sizes = {kind: info.size for kind, info in zip(result.files, infos, strict=True)}
-        if "data" in sizes and sizes["data"] != result.size:
+        if self.file_sizes(result.files) != result.sizes:
             return None
         return dataclasses.replace(result, resumed=True)
+
+    def file_sizes(self, files: Mapping[str, str]) -> dict[str, int | None]:
+        """Returns the sizes of files below the root in bytes, by kind; None for one that is not there."""
+        filesystem, root = open_filesystem(self.root)
+        infos = filesystem.get_file_info([join(root, file) for file in files.values()])
+        return {kind: info.size for kind, info in zip(files, infos, strict=True)}
 
     def finish(self, result: ShardResult) -> None:
         """Writes the marker: from now on the shard is done."""
@@ -81,9 +88,9 @@ class Workspace:
         for info in filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True)):
             try:
                 beat = json.loads(read_bytes(filesystem, info.path))
-            except (OSError, ValueError):
+                total = Progress(*(a + b for a, b in zip(total.values(), beat, strict=True)))
+            except (OSError, TypeError, ValueError):
                 continue  # being written or removed at this moment
-            total = Progress(*(a + b for a, b in zip(total.values(), beat, strict=True)))
         return total
 
 
@@ -112,10 +119,12 @@ class Heartbeat:
     """Writes down what one worker has done, at most once an interval."""
 
     INTERVAL_SECONDS = 0.5
+    REMOTE_INTERVAL_SECONDS = 5.0
 
     def __init__(self, workspace: Workspace, run_id: str) -> None:
         name = f"{os.getpid()}-{threading.get_ident()}-{uuid.uuid4().hex[:8]}"
         self._address = workspace.path("progress", run_id, name)
+        self._interval = self.INTERVAL_SECONDS if is_local(workspace.root) else self.REMOTE_INTERVAL_SECONDS
         self._progress = Progress()
         self._written_at = 0.0
         self._lock = threading.Lock()
@@ -126,8 +135,9 @@ class Heartbeat:
             added = (planned, done, failed, resumed)
             self._progress = Progress(*(a + b for a, b in zip(self._progress.values(), added, strict=True)))
             moment = time.monotonic()
-            if not now and moment - self._written_at < self.INTERVAL_SECONDS:
+            if not now and moment - self._written_at < self._interval:
                 return
             self._written_at = moment
             filesystem, path = open_filesystem(self._address)
-            write_atomically(filesystem, path, json.dumps(self._progress.values()).encode())
+            with contextlib.suppress(OSError):  # a progress line is not worth a shard
+                write_atomically(filesystem, path, json.dumps(self._progress.values()).encode())

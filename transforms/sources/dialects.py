@@ -77,7 +77,7 @@ class Source:
     Attributes:
       uri: as it was given, made absolute.
       dialect: a key of DIALECTS.
-      root: the folder below which local images must lie, links resolved; empty for an object store.
+      root: the folder below which local images must lie.
     """
 
     uri: str
@@ -114,7 +114,7 @@ def recognise(uri: str, dialect: str | None = None, input_root: str | None = Non
     if (name == "folder") != (kind == fs.FileType.Directory) and name != "glob":
         raise InputError(f"--input {uri} is {'a directory' if name != 'folder' else 'no directory'}, not a {name}")
     root = input_root if input_root and name == "manifest" else DIALECTS[name].root(uri)
-    return Source(uri=uri, dialect=name, root=os.path.realpath(local_path(root)) if is_local(root) else root)
+    return Source(uri=uri, dialect=name, root=local_path(root) if is_local(root) else root.rstrip("/"))
 
 
 def _suggestion(uri: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pyarrow import fs
 
-from transforms.errors import ErrorClass
+from transforms.errors import ErrorClass, InputError
 from transforms.files.filesystem import is_local, local_path, open_filesystem, scheme_of
 from transforms.sources.reference import ImageReference
 
@@ -112,7 +112,7 @@ def _reference(uri: str, fingerprint: str, root: str, splits: bool) -> ImageRefe
     components = uri[len(root) :].strip("/").split("/")[:-1]
     split = ""
     if splits and components:
-        split = SPLIT_NAMES[components.pop(0).lower()]
+        split = SPLIT_NAMES.get(components.pop(0).lower(), "")
     reference = ImageReference(uri, fingerprint, tuple(components[:1]), split)
     return _representable(reference)
 
@@ -129,14 +129,16 @@ def _representable(reference: ImageReference) -> ImageReference:
     return reference
 
 
-def _walk_local(directory: str) -> Iterator[tuple[str, str]]:
-    with os.scandir(directory) as scan:
-        entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda e: e.name)
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk_local(entry.path)
-        elif not entry.is_dir():
-            yield entry.path, local_fingerprint(entry.path)
+def _walk_local(root: str) -> Iterator[tuple[str, str]]:
+    waiting = [root]
+    while waiting:
+        directory = waiting.pop()
+        with os.scandir(directory) as scan:
+            entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda e: e.name)
+        for entry in entries:
+            if not entry.is_dir():
+                yield entry.path, local_fingerprint(entry.path)
+        waiting += [entry.path for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)]
 
 
 def _walk_remote(root: str) -> Iterator[tuple[str, str]]:
@@ -171,7 +173,11 @@ def _translate(pattern: str) -> str:
 
 
 def _has_split_directories(root: str) -> bool:
-    """Returns whether every visible directory below ``root`` is named like a split, and there is one."""
+    """Returns whether the visible directories below ``root`` are splits.
+
+    Raises:
+      InputError: two of them or more are named like splits, and others are not.
+    """
     if is_local(root):
         if not os.path.isdir(root):
             return False
@@ -181,4 +187,11 @@ def _has_split_directories(root: str) -> bool:
         filesystem, path = open_filesystem(root)
         infos = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
         names = [info.base_name for info in infos if info.type == fs.FileType.Directory]
-    return bool(names) and all(name.lower() in SPLIT_NAMES for name in names)
+    others = sorted(name for name in names if name.lower() not in SPLIT_NAMES)
+    splits = {SPLIT_NAMES[name.lower()] for name in names if name.lower() in SPLIT_NAMES}
+    if others and len(splits) > 1:
+        raise InputError(
+            f"{root} holds splits ({', '.join(sorted(splits))}) and {others[0]!r} beside them; "
+            "move what is no split elsewhere, or name the directories one by one"
+        )
+    return bool(names) and not others

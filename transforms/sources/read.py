@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import time
@@ -21,7 +22,7 @@ def read_image(uri: str, roots: Sequence[str], max_bytes: int) -> bytes:
 
     Args:
       uri: absolute path or address.
-      roots: local folders, links resolved; a local file must lie below one of them after resolving its links.
+      roots: local folders; a local file must lie below one of them, links of both resolved.
       max_bytes: larger files are refused before they are read.
 
     Raises:
@@ -45,7 +46,7 @@ def read_image(uri: str, roots: Sequence[str], max_bytes: int) -> bytes:
 def _read_local(uri: str, roots: Sequence[str], max_bytes: int) -> bytes:
     path = local_path(uri)
     resolved = os.path.realpath(path)
-    if not any(resolved == root or resolved.startswith(root.rstrip("/") + "/") for root in roots):
+    if not any(resolved == root or resolved.startswith(root.rstrip("/") + "/") for root in map(_resolved, roots)):
         raise ImageError(
             ErrorClass.FORBIDDEN_URI,
             f"{path} lies outside of the input ({resolved}); name a folder that holds it with --input-root",
@@ -60,6 +61,11 @@ def _read_local(uri: str, roots: Sequence[str], max_bytes: int) -> bytes:
             raise ImageError(ErrorClass.FORBIDDEN_URI, f"{path} is no regular file")
         _check_size(path, status.st_size, max_bytes)
         return stream.read(max_bytes + 1)
+
+
+@functools.lru_cache
+def _resolved(root: str) -> str:
+    return os.path.realpath(root)
 
 
 def _read_remote(uri: str, max_bytes: int) -> bytes:

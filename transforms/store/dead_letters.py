@@ -9,6 +9,7 @@ what still fails.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import pyarrow as pa
@@ -65,14 +66,19 @@ def publish_dead_letters(table: str, run_id: str, letters: Mapping[str, str], pa
 def _publish(source: str, target: str, attempts: Mapping[str, int]) -> set[str]:
     """Moves a file of letters, counting each one's attempts; returns their image ids."""
     root, path = open_filesystem(source)
-    if root.get_file_info(path).type != fs.FileType.File:
-        return set(_read(target).column("image_id").to_pylist())
-    letters = _read(source)
+    try:
+        letters = _read(source)
+    except FileNotFoundError:
+        try:
+            return set(_read(target).column("image_id").to_pylist())
+        except FileNotFoundError:  # a run of the same plan was faster, and has published them under its own name
+            return set()
     ids = letters.column("image_id").to_pylist()
     counted = pa.array([attempts.get(image_id, 0) + 1 for image_id in ids], pa.int32())
     column = letters.schema.get_field_index("attempt")
     _write(target, letters.set_column(column, letters.schema.field(column), counted))
-    root.delete_file(path)
+    with contextlib.suppress(FileNotFoundError):
+        root.delete_file(path)
     return set(ids)
 
 
@@ -80,14 +86,20 @@ def _attempts(addresses: Iterable[str]) -> dict[str, int]:
     """Returns how often each image has been tried."""
     attempts: dict[str, int] = {}
     for address in addresses:
-        letters = _read(address).select(["image_id", "attempt"])
+        try:
+            letters = _read(address).select(["image_id", "attempt"])
+        except FileNotFoundError:  # another run has taken it out
+            continue
         for image_id, attempt in zip(*(column.to_pylist() for column in letters.columns), strict=True):
             attempts[image_id] = max(attempt, attempts.get(image_id, 0))
     return attempts
 
 
 def _take_out(address: str, image_ids: Collection[str]) -> None:
-    letters = _read(address)
+    try:
+        letters = _read(address)
+    except FileNotFoundError:  # another run has taken it out
+        return
     gone = pc.is_in(letters.column("image_id"), value_set=pa.array(sorted(image_ids), pa.string()))
     kept = letters.filter(pc.invert(gone))
     if kept.num_rows == 0:

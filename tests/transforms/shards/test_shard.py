@@ -15,7 +15,7 @@ def result(**changes: object) -> ShardResult:
         "name": "0" * 24,
         "files": {"data": "data/part.parquet"},
         "rows": 3,
-        "size": 4,
+        "sizes": {"data": 4},
         "encoded": 2,
         "copied": 1,
         "failures": {"EMPTY": 2, "CORRUPT": 1},

@@ -7,6 +7,7 @@ import pytest
 from tests.photographs import write_folder
 from transforms.errors import InputError
 from transforms.sources.dialects import recognise
+from transforms.sources.read import read_image
 
 
 def test_each_form_is_recognised(tmp_path: Path) -> None:
@@ -23,10 +24,14 @@ def test_each_form_is_recognised(tmp_path: Path) -> None:
     assert [len(list(recognise(uri).list_images())) for uri in forms] == [2, 2, 1, 1]
 
 
-def test_roots_have_their_links_resolved(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
+def test_images_below_a_link_are_below_their_root(tmp_path: Path) -> None:
+    write_folder(tmp_path / "real", per_label=1)
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert recognise(str(tmp_path / "link")).root == str(tmp_path / "real")
+    source = recognise(str(tmp_path / "link"))
+    assert source.root == str(tmp_path / "link")
+    for reference in source.list_images():
+        assert reference.uri.startswith(f"{source.root}/")
+        assert read_image(reference.uri, [source.root], 10**6)
 
 
 def test_a_manifest_takes_another_root(tmp_path: Path) -> None:
