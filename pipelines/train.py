@@ -11,19 +11,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines import cli, options
-from pipelines.progress import duration
 from pipelines.run_record import configuration_json, print_record
 from pipelines.training import assemble, export, gate, publish
 from pipelines.training.calibrate import calibrate
 from pipelines.training.features import read_splits
 from pipelines.training.fit_head import fit_head
 from pipelines.training.fit_settings import FitSettings, add_fit_flags, fit_arguments, fit_settings
+from pipelines.training.summary import summarise
 from transforms.errors import OptionError
 from transforms.files import filesystem
 from transforms.model.directory import ModelDirectory
 from transforms.store.catalog import open_table
-
-_SHOWN = 10  # labels in the summary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +76,7 @@ def _run(argv: Sequence[str] | None) -> int:
         trust_model=flags.trust_model,
     )
     record = train(configuration)
-    print_record(record, flags.json, _summary(record))
+    print_record(record, flags.json, summarise(record))
     return 0
 
 
@@ -96,12 +94,13 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
     digest = assemble.training_digest(data, configuration.fit)
     model = publish.find_same(configuration.model, digest)
     made = model is None
-    if model is None:
+    if model is not None:
+        gate.check_accuracy(model.metrics, configuration.assert_accuracy_at_least)
+    else:
         training = _fit(configuration, assemble.Source(table=table, data=data, digest=digest))
         gate.check_accuracy(training.metrics, configuration.assert_accuracy_at_least)
         version = assemble.publish_training(training, configuration.model, configuration.trust_model)
         model = ModelDirectory.open(filesystem.join(configuration.model, str(version)))
-    gate.check_accuracy(model.metrics, configuration.assert_accuracy_at_least)
     if configuration.labels_output_file:
         export.write_labels(configuration.labels_output_file, model.labels)
     return {
@@ -144,22 +143,5 @@ def _absolute(address: str) -> str:
     return filesystem.local_path(address) if filesystem.is_local(address) else address
 
 
-def _summary(record: dict[str, Any]) -> str:
-    metrics, labels = record["metrics"], record["labels"]
-    shown = ", ".join(labels[:_SHOWN]) + (" …" if len(labels) > _SHOWN else "")
-    news = "" if record["made"] else ": nothing new, the same data and configuration made it before"
-    lines = [f"model: {record['model']}{news}", f"{len(labels)} labels: {shown}"]
-    for name in ("validation", "test"):
-        figures = metrics[name]
-        if figures:
-            low, high = figures["accuracy_interval"]
-            lines.append(
-                f"{name}: accuracy {figures['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, majority "
-                f"class {figures['majority_accuracy']:.3f}) on {figures['rows']:,} images"
-            )
-    lines.append(f"{duration(record['seconds'])}; read {record['model']}/model_card.md")
-    return "\n".join(lines)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -15,14 +15,14 @@ from PIL import Image
 from pipelines.training.serving import preprocess_bytes
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import keras_encoder
-from transforms.encoders.specification import EncoderSpecification
+from transforms.encoders.specification import EncoderSpecification, Preprocessing
 from transforms.encoders.tensorflow_runtime import import_tensorflow
 from transforms.errors import InputError, OptionError, SelfTestError
 from transforms.files import filesystem
 from transforms.model.head import Head
 
 TOLERANCE = 1e-3
-"""By how much a probability of the exported model may differ from the batch path's."""
+"""By how much a logit of the exported model may differ from the batch path's, relative to the largest."""
 
 _FLOAT32 = "float32"
 
@@ -41,48 +41,60 @@ def build_served_model(head: Head, specification: EncoderSpecification, trust_mo
     tf = import_tensorflow()
     encoder = keras_encoder(specification, trust_model)
     strings = tf.TensorSpec([None], tf.string)
-    preprocessing = specification.preprocessing
-    pixels = tf.TensorSpec([preprocessing.height, preprocessing.width, 3], tf.uint8)
 
     class ServedModel(tf.Module):  # type: ignore[misc,name-defined]
-        """Decoding, preprocessing, encoder, head."""
+        """Decoding, preprocessing, encoder, head; TensorFlow is imported late, so its class is made late."""
 
         def __init__(self) -> None:
             super().__init__(name="heliograph")
             self.encoder = encoder
-            self.layers = [
-                (tf.Variable(weights, trainable=False), tf.Variable(bias, trainable=False))
-                for weights, bias in head.folded
-            ]
+            self.layers = [[tf.Variable(array, trainable=False) for array in layer] for layer in head.folded]
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="key"), strings])
         def serve(self, key: Any, image_bytes: Any) -> dict[str, Any]:
             """Classifies encoded images; one that is broken or of a format not served fails the call."""
-            same = tf.debugging.assert_equal(tf.size(key), tf.size(image_bytes), "a key for each image is needed")
-            with tf.control_dependencies([same]):
-                images = tf.map_fn(
-                    lambda data: preprocess_bytes(data, preprocessing),
-                    image_bytes,
-                    fn_output_signature=pixels,
-                )
-            scores = self.classify(self.encoder(images))
-            labels = tf.constant(head.labels)
-            return {"key": key, "prediction": tf.gather(labels, tf.argmax(scores, axis=1)), "scores": scores}
+            images = _check_batch(key, image_bytes)
+            logits = self.logits(images)
+            scores = tf.nn.softmax(logits) if head.activation == "softmax" else tf.nn.sigmoid(logits)
+            labels = tf.gather(tf.constant(head.labels), tf.argmax(scores, axis=1))
+            return {"key": key, "prediction": labels, "scores": scores}
 
         @tf.function(input_signature=[])
         def read_labels(self) -> dict[str, Any]:
             """Returns the labels in the order of the scores."""
             return {"labels": tf.constant(head.labels)}
 
-        def classify(self, vectors: Any) -> Any:
-            """Maps vectors to probabilities, as Head does."""
+        @tf.function(input_signature=[strings])
+        def logits(self, image_bytes: Any) -> Any:
+            """Maps encoded images to logits, divided by the temperature."""
             *hidden, (weights, bias) = self.layers
+            vectors = self.encoder(_decode(image_bytes, specification.preprocessing))
             for hidden_weights, hidden_bias in hidden:
                 vectors = tf.nn.relu(vectors @ hidden_weights + hidden_bias)
-            logits = vectors @ weights + bias
-            return tf.nn.softmax(logits) if head.activation == "softmax" else tf.nn.sigmoid(logits)
+            return vectors @ weights + bias
 
     return ServedModel()
+
+
+def _check_batch(key: Any, image_bytes: Any) -> Any:
+    """Returns ``image_bytes`` once there is one at least and a key for each."""
+    tf = import_tensorflow()
+    checks = [
+        tf.debugging.assert_equal(tf.size(key), tf.size(image_bytes), "a key for each image is needed"),
+        tf.debugging.assert_positive(tf.size(image_bytes), "one image at least is needed"),
+    ]
+    with tf.control_dependencies(checks):
+        return tf.identity(image_bytes)
+
+
+def _decode(image_bytes: Any, preprocessing: Preprocessing) -> Any:
+    """Maps string[B] to uint8[B, height, width, 3]."""
+    tf = import_tensorflow()
+    return tf.map_fn(
+        lambda data: preprocess_bytes(data, preprocessing),
+        image_bytes,
+        fn_output_signature=tf.TensorSpec([preprocessing.height, preprocessing.width, 3], tf.uint8),
+    )
 
 
 def save_served_model(model: Any, directory: str, labels: Sequence[str]) -> None:
@@ -118,7 +130,9 @@ def write_labels(address: str, labels: Sequence[str]) -> None:
 def check_served_model(
     model: Any, head: Head, specification: EncoderSpecification, golden: npt.NDArray[np.float32]
 ) -> float:
-    """Compares the exported model with the batch path on the golden images.
+    """Compares the exported model with the batch path on the golden images, from PNG files to logits.
+
+    Probabilities are too blunt for it: pictures unlike any photograph have some of 0 and 1.
 
     Args:
       model: as build_served_model gives it.
@@ -127,20 +141,22 @@ def check_served_model(
       golden: ``float32[G, D]``, the batch path's vectors of the golden images.
 
     Returns:
-      The largest difference of a probability.
+      The largest difference of a logit, as a share of the largest logit (or of 1).
 
     Raises:
       SelfTestError: when it is above TOLERANCE and the encoder computes in float32.
     """
-    files = [_png(image) for image in golden_images(specification)]
-    scores = model.serve(np.array([b""] * len(files)), np.array(files, object))["scores"].numpy()
-    difference = float(np.abs(scores - head.probabilities(golden)).max())
-    if not difference <= TOLERANCE and specification.precision == _FLOAT32:
+    tf = import_tensorflow()
+    files = tf.constant([_png(image) for image in golden_images(specification)])
+    expected = head.logits(golden)
+    difference = np.abs(model.logits(files).numpy() - expected).max()
+    share = float(difference / max(np.abs(expected).max(), 1.0))
+    if not share <= TOLERANCE and specification.precision == _FLOAT32:
         raise SelfTestError(
-            f"the model to export gives probabilities {difference:.2g} off those of the stored vectors "
-            f"(at most {TOLERANCE:g}); embed the images again with this version, then train"
+            f"the model to export gives logits {share:.2g} off those of the stored vectors (at most "
+            f"{TOLERANCE:g}); embed the images again with this version, then train"
         )
-    return difference
+    return share
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:

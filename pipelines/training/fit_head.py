@@ -16,13 +16,17 @@ from transforms.encoders.tensorflow_runtime import import_keras, import_tensorfl
 from transforms.errors import OptionError
 from transforms.model.head import Array, Head
 
-L2_PATH = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
+L2_PATH = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5)
 """What ``--l2-regularizer auto`` tries, strongest first, until the held-out loss has risen twice."""
+
+STRONGEST = 1000.0
+"""Values above this, divided by the number of examples, are left out: much data needs little of it."""
 
 FOLDED_EXAMPLES = 20_000
 """Up to this many training examples ``auto`` holds out each fold in turn: one split alone would be too few."""
 
 _WORSE_IN_A_ROW = 2
+_LEAST_STEPS = 8  # a pass: few examples are cut into smaller batches, or a pass would change next to nothing
 _LEAST_STD = 1e-6  # below: a feature that does not vary, which standardising would blow up
 
 Rows = npt.NDArray[np.int64]
@@ -83,7 +87,7 @@ def parse_class_weights(text: str, labels: Sequence[str], counts: npt.NDArray[np
     if text == "balanced":
         return (counts.sum() / (len(labels) * counts)).astype(np.float32)
     weights = np.ones(len(labels), np.float32)
-    for item in next(csv.reader([text]), []):
+    for item in next(csv.reader([text]), []) or [""]:
         label, equals, number = item.rpartition("=")
         if not equals:
             raise OptionError(f"--class-weights must be balanced, none or label=weight,…, got {text!r}")
@@ -163,7 +167,8 @@ def _follow_path(trainer: _Trainer, rows: Rows, held_out: Examples, fold: int) -
     tried: list[Attempt] = []
     best, best_weights, worse = np.inf, trainer.initial, 0
     weights = trainer.initial
-    for l2 in L2_PATH if given is None else (given,):
+    path = [l2 for l2 in L2_PATH if l2 * len(rows) <= STRONGEST] or L2_PATH[-1:]
+    for l2 in path if given is None else (given,):
         loss, epochs, weights = trainer.run(l2, rows, held_out, weights)
         tried.append(Attempt(fold, l2, loss, epochs, kept=False))
         worse = worse + 1 if loss >= best else 0
@@ -222,7 +227,7 @@ class _Trainer:
 
     def _order(self, rows: Rows, generator: np.random.Generator) -> npt.NDArray[np.int32]:
         """Row numbers ``int32[steps, batch]`` of one pass; the last batch is filled from the first."""
-        batch = min(self.settings.batch_size, len(rows))
+        batch = min(self.settings.batch_size, -(-len(rows) // _LEAST_STEPS))
         steps = -(-len(rows) // batch)
         return np.resize(generator.permutation(rows), (steps, batch)).astype(np.int32)
 

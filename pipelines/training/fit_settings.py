@@ -21,7 +21,7 @@ class FitSettings:
       label_smoothing: share of a target spread over all classes, in [0, 1).
       learning_rate: of Adam.
       train_epochs: passes over the training split, at most.
-      batch_size: examples a step.
+      batch_size: examples a step, at most; a pass has eight steps at least.
       class_weights: ``none``, ``balanced``, or ``label=weight,…``.
       hidden_units: widths of ReLU layers before the softmax; none is a linear head.
       patience: epochs without a better validation loss after which training stops.
@@ -36,7 +36,7 @@ class FitSettings:
     label_smoothing: float = 0.0
     learning_rate: float = 0.0005
     train_epochs: int = 100
-    batch_size: int = 256
+    batch_size: int = 1024
     class_weights: str = "none"
     hidden_units: tuple[int, ...] = ()
     patience: int = 5
@@ -75,7 +75,7 @@ def add_fit_flags(parser: argparse.ArgumentParser) -> None:
         default=default.train_epochs,
         help="passes over the data, at most",
     )
-    parser.add_argument("--batch-size", type=positive(int), default=default.batch_size, help="examples a step")
+    parser.add_argument("--batch-size", type=positive(int), default=default.batch_size, help="examples a step, at most")
     parser.add_argument(
         "--class-weights",
         default=default.class_weights,

@@ -87,8 +87,8 @@ def _limits(metrics: Mapping[str, Any]) -> str:
         f"- The validation figures are slightly too good: {chosen} chosen on those images."
         + ("" if metrics["test"] else " There was no test split to measure on."),
         "- Slices (by place, camera, group of people) were not looked at here: `heliograph evaluate --slice`.",
-        f"- The served model's probabilities differ from the batch path's by at most "
-        f"{metrics['served_difference']:.1g} on the golden images.",
+        f"- The served model's logits differ from the batch path's by at most "
+        f"{metrics['served_difference']:.1g} of the largest, on the golden images.",
     ]
     return "\n".join(lines)
 
