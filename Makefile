@@ -27,7 +27,7 @@ demo: venv data
 	$(BIN)/heliograph demo
 
 test: venv data
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 check: venv
 	$(BIN)/ruff format --check .

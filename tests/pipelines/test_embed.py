@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -175,10 +176,41 @@ def test_every_bundle_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_the_same_run_id_publishes_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = write_folder(tmp_path / "photos", per_label=2)
+    arguments = ["--input", photos, "--store", tmp_path / "store"]
     for _ in range(2):
-        run(capsys, "--input", photos, "--store", tmp_path / "store", "--run-id", "nightly-1")
+        run(capsys, *arguments, "--run-id", "nightly-1")
     assert len(features(tmp_path / "store").image_ids) == 4
     assert open_table(str(tmp_path / "store")).version == 1
+    (photos / "disc" / "new.jpg").write_bytes(encoded(draw("disc", 77)))
+    line = mistake(capsys, *arguments, "--run-id", "nightly-1", status=1)
+    assert "run id nightly-1 has published other images before, in version 1" in line
+    assert run(capsys, *arguments)["resumed"] == 1
+    assert len(features(tmp_path / "store").image_ids) == 5
+
+
+def test_two_runs_at_once_on_one_table(tmp_path: Path, photos: Path) -> None:
+    arguments = ["--input", photos, "--store", tmp_path / "store", "--shard-size", 10]
+    processes = [subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert sorted(features(tmp_path / "store").image_uris) == sorted(map(str, photos.glob("*/*.jpg")))
+
+
+def test_a_forged_marker_counts_for_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], photos: Path) -> None:
+    """Somebody who may write into the store cannot make a run touch files outside of it."""
+    arguments = ["--input", photos, "--store", tmp_path / "store", "--shard-size", 20]
+    process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.DEVNULL)
+    wait_for(process, tmp_path / "store", "*/_work/shards/*.json", 2)
+    process.kill()
+    process.wait()
+    victim = tmp_path / "victim.parquet"
+    victim.write_text("mine")
+    forged = list((tmp_path / "store").glob("*/_work/shards/*.json"))
+    for marker, content in zip(forged, ("{}", None), strict=False):
+        fields = json.loads(marker.read_text())
+        fields["files"] = {"errors": "../../victim.parquet"}
+        marker.write_text(content or json.dumps(fields))
+    assert run(capsys, *arguments)["embedded"] == 60
+    assert victim.read_text() == "mine"
 
 
 def test_dry_run_tells_the_plan_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,11 +255,11 @@ def test_killed_and_started_again(
     wait_for(process, tmp_path / "store", pattern, count)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    assert process.returncode == -signal.SIGKILL
     done = len(list((tmp_path / "store").glob("*/_work/shards/*.json")))
     record = run(capsys, *arguments)
-    if "shards" in pattern:
-        assert done >= 3
-        assert record["resumed"] > 0
+    assert record["resumed"] > 0 or record["reused"] == 60 or not done
+    assert record["embedded"] + record["reused"] == 60
     found = features(tmp_path / "store")
     assert sorted(found.image_uris) == sorted(map(str, photos.glob("*/*.jpg")))
 
@@ -250,6 +282,8 @@ def test_mistakes_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
+    for name in ("train", "test", "other"):
+        write_folder(tmp_path / "mixed" / name, per_label=1)
     good = ["--input", photos, "--store", store]
     cases = {
         "does not exist; did you mean": ["--input", tmp_path / "photo", "--store", store],
@@ -269,6 +303,11 @@ def test_mistakes_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "--pixel-range must be": [*good, "--pixel-range", "1,0"],
         "--run-id must be": [*good, "--run-id", "../../x"],
         "scheme ftp:// is not read": ["--input", "ftp://host/x", "--store", store],
+        "--input-root": [*good, "--input-root", tmp_path / "nowhere"],
+        "--store: '' is no address": ["--input", photos, "--store", ""],
+        "thesis.txt is a file": ["--input", photos, "--store", tmp_path / "other" / "thesis.txt" / "store"],
+        "Beam refuses the call": [*good, "--runner=Nowhere"],
+        "holds splits (test, train) and 'other' beside them": ["--input", tmp_path / "mixed", "--store", store],
     }
     for expected, arguments in cases.items():
         line = mistake(capsys, *arguments)
@@ -277,15 +316,19 @@ def test_mistakes_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert not store.exists()
 
 
-def test_progress_in_a_log_is_plain_lines(tmp_path: Path, photos: Path) -> None:
-    done = subprocess.run(
-        command("--input", photos, "--store", tmp_path / "store"), cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "\r" not in done.stderr + done.stdout
-    first, *lines = done.stderr.splitlines()
+def test_progress_in_a_log_is_plain_lines(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.progress.LOG_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("transforms.shards.workspace.Heartbeat.INTERVAL_SECONDS", 0.0)
+    assert embed.main(["--input", str(photos), "--store", str(tmp_path / "store"), "--shard-size", "10"]) == 0
+    captured = capsys.readouterr()
+    assert "\r" not in captured.err + captured.out
+    first, *lines = captured.err.splitlines()
     assert first == f"input: {photos} (folder of images)"
-    assert all(line.startswith("embedding ") for line in lines)
-    assert "60 images listed = 60 embedded + 0 reused + 0 failed" in done.stdout
+    assert lines
+    assert all(re.match(r"embedding \d+ of \d+ images \(\d+%\)", line) for line in lines)
+    assert "60 images listed = 60 embedded + 0 reused + 0 failed" in captured.out
 
 
 def test_an_encoder_that_changed_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], store: Path) -> None:

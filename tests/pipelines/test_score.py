@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +120,61 @@ def test_bad_images_stand_beside_the_predictions_and_every_bundle_runs_twice(
     assert [(Path(row["image_uri"]).name, row["error_class"]) for row in errors] == [("empty.jpg", "EMPTY")]
 
 
+def test_killed_and_started_again(
+    tmp_path: Path, photos: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--input", photos, "--model", model, "--output", tmp_path / "out", "--shard-size", 10]
+    call = [sys.executable, "-m", "pipelines.score", *map(str, arguments)]
+    process = subprocess.Popen(call, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
+    while len(list(tmp_path.glob("out/_work/shards/*.json"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert not list(tmp_path.glob("out/predictions_*")), "readers never see half a run"
+    record = run(capsys, *arguments)
+    assert record["resumed"] > 0
+    assert sorted(predictions(tmp_path / "out")) == sorted(map(str, photos.glob("*/*.jpg")))
+
+
+def test_what_an_interrupted_run_left_is_cleared(
+    tmp_path: Path, photos: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that died between its renames and its record; then the images changed."""
+    output = tmp_path / "out"
+    run(capsys, "--input", photos / "disc", "--model", model, "--output", output)
+    (output / "run.json").unlink()
+    (output / "notes.txt").write_text("mine")
+    run(capsys, "--input", photos / "stripes", "--model", model, "--output", output)
+    names = {path.name for path in output.glob("predictions_*")}
+    assert names == set(json.loads((output / "run.json").read_text())["files"])
+    assert (output / "notes.txt").exists()
+
+
+def test_a_failure_that_may_pass_is_tried_again(
+    tmp_path: Path, photos: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("uri\n" + "".join(f"{path}\n" for path in photos.glob("disc/*.jpg")))
+    arguments = ["--input", manifest, "--model", model, "--output", tmp_path / "out"]
+    capsys.readouterr()
+    assert score.main([*map(str, arguments), "--json"]) == 1
+    assert "name a folder that holds it with --input-root" in capsys.readouterr().err
+    assert run(capsys, *arguments, "--input-root", photos)["scored"] == 30
+
+
+def test_predictions_that_were_cut_short_are_made_again(
+    tmp_path: Path, photos: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--input", photos / "disc", "--model", model, "--output", tmp_path]
+    run(capsys, *arguments)
+    (path,) = tmp_path.glob("*.jsonl")
+    whole = path.read_text()
+    path.write_text(whole[:100])
+    run(capsys, *arguments)
+    assert path.read_text() == whole
+
+
 def test_top_k_keeps_the_best(tmp_path: Path, photos: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "--input", photos / "disc", "--model", model, "--output", tmp_path, "--top-k", 1)
     assert {tuple(row["displayNames"]) for row in predictions(tmp_path).values()} <= {("disc",), ("stripes",)}
@@ -172,6 +230,8 @@ def test_mistakes_get_one_line(
         "--format must be some of parquet,jsonl,csv, got 'xml'": [*good, "--input", photos, "--format", "xml"],
         "--top-k: must be positive, got 0": [*good, "--input", photos, "--top-k", 0],
         "does not exist": [*good, "--store", tmp_path / "nowhere"],
+        "holds other things": ["--model", model, "--input", photos, "--output", photos],
+        "has no rows at version 0": [*good, "--store", store, "--version", 0],
         "has no version 99": [*good, "--store", store, "--version", 99],
     }
     for expected, arguments in cases.items():

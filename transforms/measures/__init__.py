@@ -1,0 +1,1 @@
+"""What is measured of predictions: metrics that add up, as plain numbers."""
