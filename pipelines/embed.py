@@ -30,6 +30,7 @@ from transforms.list_images import ListImages
 from transforms.plan_shards import AnnouncePlan, PlanShards
 from transforms.shards.embedder import EmbedOptions
 from transforms.shards.workspace import Workspace
+from transforms.sources.columns import Columns
 from transforms.sources.dialects import Source
 from transforms.sources.split import SplitRatios
 from transforms.store.table import FeatureTable
@@ -42,6 +43,7 @@ class EmbedConfiguration:
     input: tuple[str, ...]
     input_format: str | None
     input_root: str | None
+    columns: Columns
     store: str
     encoder: str
     split: str
@@ -87,7 +89,10 @@ def _run(argv: Sequence[str] | None) -> int:
     configuration = _configuration(flags)
     split = SplitRatios.parse(configuration.split)
     inputs.check_store(configuration.store)
-    sources = inputs.recognise_inputs(configuration.input, configuration.input_format, configuration.input_root)
+    columns = configuration.columns
+    sources = inputs.recognise_inputs(
+        configuration.input, configuration.input_format, configuration.input_root, columns
+    )
     specification = encoder_flags.resolve(flags)
     embed = _embed_options(configuration, specification, sources, split)
     if flags.dry_run:
@@ -152,6 +157,7 @@ def _configuration(flags: argparse.Namespace) -> EmbedConfiguration:
         input=tuple(flags.input),
         input_format=flags.input_format,
         input_root=flags.input_root,
+        columns=inputs.columns_of(flags),
         store=local_path(flags.store) if is_local(flags.store) else flags.store,
         encoder=flags.encoder,
         split=flags.split,

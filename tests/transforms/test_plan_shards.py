@@ -11,7 +11,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from transforms.errors import OptionError
 from transforms.list_images import ListImages
-from transforms.plan_shards import COUNTED, TODO, KnownImage, PlanShards, cut_shard, plan_image, shard_number
+from transforms.plan_shards import COUNTED, TODO, KnownImage, PlanShards, cut_shard, plan_image, shard_key
 from transforms.shards.shard import Shard
 from transforms.sources.dialects import recognise
 from transforms.sources.reference import ImageReference
@@ -87,12 +87,12 @@ def test_an_entry_with_a_problem_is_to_be_done_whatever_is_known() -> None:
     assert todo(plan([bad], stored=CAT)) == [(bad, False)]
 
 
-def test_shard_numbers_cover_the_range_evenly() -> None:
+def test_shard_keys_cover_the_range_evenly() -> None:
     entries = [(ImageReference(f"/p/{n}").pack(), False) for n in range(4000)]
-    found = collections.Counter(shard_number(entry, 4000, 1000) for entry in entries)
-    assert sorted(found) == [0, 1, 2, 3]
+    found = collections.Counter(shard_key(entry, 4000, 1000) for entry in entries)
+    assert sorted(found) == ["0", "1", "2", "3"]
     assert min(found.values()) > 900
-    assert {shard_number(entry, 1, 1000) for entry in entries} == {0}
+    assert {shard_key(entry, 1, 1000) for entry in entries} == {"0"}
 
 
 def test_cut_shard_keeps_what_is_replaced() -> None:
@@ -113,7 +113,7 @@ def test_the_plan_of_a_pipeline_is_the_same_twice(tmp_path: Path) -> None:
 
     def run(name: str) -> tuple[list[Any], dict[str, int]]:
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-            listed = pipeline | beam.Create([recognise(str(manifest))]) | ListImages()
+            listed = pipeline | beam.Create(recognise(str(manifest))) | ListImages()
             shards, planned = listed | PlanShards(purpose="x", shard_size=100)
             for label, collection in (("shards", shards), ("counts", planned)):
                 lines = collection | f"Json{label}" >> beam.Map(json.dumps)

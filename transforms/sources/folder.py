@@ -91,12 +91,8 @@ def list_glob(pattern: str) -> Iterator[ImageReference]:
 
 def list_file(path: str) -> Iterator[ImageReference]:
     """Lists a single image."""
-    if is_local(path):
-        path = local_path(path)
-        yield ImageReference(uri=path, fingerprint=local_fingerprint(path))
-        return
-    filesystem, inner = open_filesystem(path)
-    yield ImageReference(uri=path, fingerprint=_remote_fingerprint(filesystem.get_file_info(inner)))
+    path = local_path(path) if is_local(path) else path
+    yield ImageReference(uri=path, fingerprint=fingerprint_of(path))
 
 
 def local_fingerprint(path: str) -> str:
@@ -106,6 +102,14 @@ def local_fingerprint(path: str) -> str:
     except (OSError, ValueError):
         return ""
     return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def fingerprint_of(uri: str) -> str:
+    """Returns size and modification time of a file, empty when it cannot be looked at."""
+    if is_local(uri):
+        return local_fingerprint(local_path(uri))
+    filesystem, path = open_filesystem(uri)
+    return _remote_fingerprint(filesystem.get_file_info(path))
 
 
 def _reference(uri: str, fingerprint: str, root: str, splits: bool) -> ImageReference:
@@ -172,13 +176,20 @@ def _translate(pattern: str) -> str:
 
 def _has_split_directories(root: str) -> bool:
     """Returns whether every visible directory below ``root`` is named like a split, and there is one."""
+    _, names = list_directory(root)
+    return bool(names) and all(name.lower() in SPLIT_NAMES for name in names)
+
+
+def list_directory(root: str) -> tuple[list[str], list[str]]:
+    """Returns the names of the visible files and directories directly in ``root``, sorted."""
     if is_local(root):
         if not os.path.isdir(root):
-            return False
+            return [], []
         with os.scandir(root) as scan:
-            names = [entry.name for entry in scan if not entry.name.startswith(".") and entry.is_dir()]
+            entries = [(entry.name, entry.is_dir()) for entry in scan]
     else:
         filesystem, path = open_filesystem(root)
         infos = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
-        names = [info.base_name for info in infos if info.type == fs.FileType.Directory]
-    return bool(names) and all(name.lower() in SPLIT_NAMES for name in names)
+        entries = [(info.base_name, info.type == fs.FileType.Directory) for info in infos]
+    visible = sorted((name, is_directory) for name, is_directory in entries if not name.startswith("."))
+    return [name for name, directory in visible if not directory], [name for name, directory in visible if directory]

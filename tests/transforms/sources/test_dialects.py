@@ -6,7 +6,12 @@ import pytest
 
 from tests.photographs import write_folder
 from transforms.errors import InputError
-from transforms.sources.dialects import recognise
+from transforms.sources.dialects import Source, recognise
+
+
+def one(uri: str, dialect: str | None = None, input_root: str | None = None) -> Source:
+    (source,) = recognise(uri, dialect, input_root)
+    return source
 
 
 def test_each_form_is_recognised(tmp_path: Path) -> None:
@@ -19,21 +24,21 @@ def test_each_form_is_recognised(tmp_path: Path) -> None:
         f"{tmp_path}/disc/0000.jpg": "image",
         str(manifest): "manifest",
     }
-    assert {uri: recognise(uri).dialect for uri in forms} == forms
-    assert [len(list(recognise(uri).list_images())) for uri in forms] == [2, 2, 1, 1]
+    assert {uri: one(uri).dialect for uri in forms} == forms
+    assert [len(list(one(uri).list_images())) for uri in forms] == [2, 2, 1, 1]
 
 
 def test_roots_have_their_links_resolved(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert recognise(str(tmp_path / "link")).root == str(tmp_path / "real")
+    assert one(str(tmp_path / "link")).root == str(tmp_path / "real")
 
 
 def test_a_manifest_takes_another_root(tmp_path: Path) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text("uri\na.jpg\n")
-    assert recognise(str(manifest)).root == str(tmp_path)
-    source = recognise(str(manifest), input_root="/")
+    assert one(str(manifest)).root == str(tmp_path)
+    source = one(str(manifest), input_root="/")
     assert source.root == "/"
     assert [r.uri for r in source.list_images()] == ["/a.jpg"]
 
@@ -57,6 +62,6 @@ def test_a_file_of_no_known_form(tmp_path: Path) -> None:
     (tmp_path / "a.docx").touch()
     with pytest.raises(InputError, match="no form that is known"):
         recognise(str(tmp_path / "a.docx"))
-    assert recognise(str(tmp_path / "a.docx"), "image").dialect == "image"
+    assert one(str(tmp_path / "a.docx"), "image").dialect == "image"
     with pytest.raises(InputError, match="is no directory, not a folder"):
         recognise(str(tmp_path / "a.docx"), "folder")
