@@ -42,7 +42,7 @@ def write_manifest(path: Path, rows: int) -> Path:
     """Writes a CSV with a label and an attribute."""
     with path.open("w") as file:
         file.write("uri,label,camera\n")
-        file.writelines(f"gs://bucket/photos/{n % 1000:03d}/{n:09d}.jpg,class{n % 100},K{n % 7}\n" for n in range(rows))
+        file.writelines(f"photos/{n % 1000:03d}/{n:09d}.jpg,class{n % 100},K{n % 7}\n" for n in range(rows))
     return path
 
 

@@ -11,6 +11,7 @@ from pyarrow import fs
 from transforms.errors import InputError
 from transforms.files.filesystem import check_uri, is_local, join, local_path, open_filesystem
 from transforms.sources.columns import Columns
+from transforms.sources.fingerprints import with_fingerprints
 from transforms.sources.folder import (
     SPLIT_NAMES,
     glob_root,
@@ -54,7 +55,7 @@ class Source:
 
     def list_images(self) -> Iterator[ImageReference]:
         """Lists the references, lazily."""
-        references = DIALECTS[self.dialect].list_images(self)
+        references = with_fingerprints(DIALECTS[self.dialect].list_images(self))
         if not self.split:
             return references
         return (one if one.split else one._replace(split=self.split) for one in references)

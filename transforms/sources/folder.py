@@ -109,7 +109,7 @@ def fingerprint_of(uri: str) -> str:
     if is_local(uri):
         return local_fingerprint(local_path(uri))
     filesystem, path = open_filesystem(uri)
-    return _remote_fingerprint(filesystem.get_file_info(path))
+    return info_fingerprint(filesystem.get_file_info(path))
 
 
 def _reference(uri: str, fingerprint: str, root: str, splits: bool) -> ImageReference:
@@ -149,10 +149,11 @@ def _walk_remote(root: str) -> Iterator[tuple[str, str]]:
     for info in sorted(filesystem.get_file_info(fs.FileSelector(path, recursive=True)), key=lambda i: i.path):
         hidden = any(part.startswith(".") for part in info.path[len(path) :].split("/"))
         if info.type == fs.FileType.File and not hidden:
-            yield prefix + info.path, _remote_fingerprint(info)
+            yield prefix + info.path, info_fingerprint(info)
 
 
-def _remote_fingerprint(info: fs.FileInfo) -> str:
+def info_fingerprint(info: fs.FileInfo) -> str:
+    """Returns size and modification time of an object, empty when there is none."""
     return f"{info.size}-{info.mtime_ns}" if info.type == fs.FileType.File else ""
 
 

@@ -120,10 +120,10 @@ def test_vertex_rows(tmp_path: Path) -> None:
         ("/b/d.jpg", (), ""),
     ]
     (tmp_path / "v.jsonl").write_text(
-        '{"imageGcsUri": "gs://b/a.jpg", "classificationAnnotations": [{"displayName": "cat"}, {"displayName": "dog"}],'
+        '{"imageGcsUri": "/b/a.jpg", "classificationAnnotations": [{"displayName": "cat"}, {"displayName": "dog"}],'
         ' "dataItemResourceLabels": {"aiplatform.googleapis.com/ml_use": "validation", "camera": "K1"}}\n'
-        '{"imageGcsUri": "gs://b/b.jpg", "classificationAnnotation": "cat"}\n'
-        '{"imageGcsUri": "gs://b/c.jpg", "dataItemResourceLabels": [1]}\n{"content": "x"}\n'
+        '{"imageGcsUri": "/b/b.jpg", "classificationAnnotation": "cat"}\n'
+        '{"imageGcsUri": "/b/c.jpg", "dataItemResourceLabels": [1]}\n{"content": "x"}\n'
     )
     (source,) = recognise(str(tmp_path / "v.jsonl"))
     first, *bad = source.list_images()
