@@ -22,6 +22,7 @@ from transforms.commit_parts import CommitOptions, run_record_address
 from transforms.encoders.specification import EncoderSpecification
 from transforms.files.filesystem import check_writable, join
 from transforms.shards.embedder import EmbedOptions
+from transforms.sources.columns import Columns
 from transforms.sources.dialects import Source
 from transforms.sources.split import SplitRatios
 from transforms.store.catalog import check_store
@@ -35,6 +36,7 @@ class EmbedConfiguration:
     input: tuple[str, ...]
     input_format: str | None
     input_root: str | None
+    columns: Columns
     store: str
     encoder: str
     split: str
@@ -80,7 +82,9 @@ def _run(argv: Sequence[str] | None) -> int:
     configuration = _configuration(flags)
     split = SplitRatios.parse(configuration.split)
     check_store(configuration.store)
-    sources = inputs.recognise_inputs(configuration.input, configuration.input_format, configuration.input_root)
+    sources = inputs.recognise_inputs(
+        configuration.input, configuration.input_format, configuration.input_root, configuration.columns
+    )
     specification = encoder_flags.resolve(flags)
     embed = _embed_options(configuration, specification, sources, split)
     commit = CommitOptions(
@@ -107,6 +111,7 @@ def _configuration(flags: argparse.Namespace) -> EmbedConfiguration:
         input=tuple(flags.input),
         input_format=flags.input_format,
         input_root=flags.input_root,
+        columns=inputs.columns_of(flags),
         store=check_writable("--store", flags.store),
         encoder=flags.encoder,
         split=flags.split,

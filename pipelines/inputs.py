@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pipelines import options
 from transforms.errors import InputError
 from transforms.files.filesystem import is_local, local_path
 from transforms.shards.record import allowed_failures
+from transforms.sources.columns import Columns
 from transforms.sources.dialects import DIALECTS, Source, recognise
 
 
@@ -22,8 +24,8 @@ def add_input_flags(parser: argparse.ArgumentParser, required: bool = True) -> N
         action="append",
         required=required,
         metavar="SRC",
-        help="a folder with a directory per label, a glob, an image, or a manifest (CSV, TSV, JSONL, Parquet with a "
-        "column uri); may be given several times",
+        help="a folder with a directory per label, a glob, an image, a manifest (CSV, TSV, JSONL, Parquet), or a "
+        "container (tar, TFRecord, zip, Parquet with image bytes); may be given several times",
     )
     parser.add_argument("--input-format", choices=sorted(DIALECTS), help="name the form instead of recognising it")
     parser.add_argument(
@@ -31,6 +33,7 @@ def add_input_flags(parser: argparse.ArgumentParser, required: bool = True) -> N
         metavar="DIR",
         help="folder that a manifest's local images lie below (default: the manifest's)",
     )
+    _add_column_flags(parser)
     parser.add_argument(
         "--max-failures", default="50%", metavar="N|P%", help="dead letters allowed before exit status 1"
     )
@@ -44,7 +47,39 @@ def add_input_flags(parser: argparse.ArgumentParser, required: bool = True) -> N
     parser.add_argument("--trust-model", action="store_true", help="load a model whose graph may touch files")
 
 
-def recognise_inputs(inputs: Sequence[str], dialect: str | None, input_root: str | None) -> list[Source]:
+def _add_column_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what an input calls its columns, keys or features."""
+    parser.add_argument("--uri-column", metavar="C", help="of a manifest's addresses (default: uri)")
+    parser.add_argument(
+        "--image-column",
+        metavar="C",
+        help="of the image's bytes (default: image/encoded in TFRecord, image in Parquet)",
+    )
+    parser.add_argument("--label-column", metavar="C", help="of the label or labels (default: labels, else label)")
+    parser.add_argument(
+        "--label-separator", metavar="S", help="between several labels in one text (default: | in the column labels)"
+    )
+    parser.add_argument("--split-column", default="split", metavar="C", help="of train, validation or test")
+    parser.add_argument(
+        "--group-column", default="group", metavar="C", help="of what must not straddle two splits, such as a patient"
+    )
+
+
+def columns_of(flags: argparse.Namespace) -> Columns:
+    """Returns what the flags call the columns."""
+    return Columns(
+        uri=flags.uri_column,
+        image=flags.image_column,
+        label=flags.label_column,
+        split=flags.split_column,
+        group=flags.group_column,
+        label_separator=flags.label_separator,
+    )
+
+
+def recognise_inputs(
+    inputs: Sequence[str], dialect: str | None, input_root: str | None, columns: Columns
+) -> list[Source]:
     """Recognises every input, says what it is, and looks whether there is an image in it.
 
     Raises:
@@ -52,20 +87,30 @@ def recognise_inputs(inputs: Sequence[str], dialect: str | None, input_root: str
     """
     if input_root is not None and is_local(input_root) and not os.path.isdir(local_path(input_root)):
         raise InputError(f"--input-root {input_root} is no directory")
+    sources: list[Source] = []
     try:
-        sources = [recognise(uri, dialect, input_root) for uri in inputs]
-        for source in sources:
-            print(f"input: {source.uri} ({DIALECTS[source.dialect].title})", file=sys.stderr)
-        found = any(list(islice(source.list_images(), 1)) for source in sources)
+        for uri in inputs:
+            found = recognise(uri, dialect, input_root, columns)
+            print(_describe(uri, found), file=sys.stderr)
+            sources += found
+        has_images = any(list(islice(source.list_images(), 1)) for source in sources)
     except OSError as error:
         raise InputError(f"--input cannot be read: {error}") from error
-    if not found:
+    if not has_images:
         names = ", ".join(source.uri for source in sources)
         raise InputError(
             f"no images found in {names}; a folder is searched for names such as .jpg and .png, "
             "a glob such as 'DIR/**' takes every file, a manifest needs a row an image"
         )
     return sources
+
+
+def _describe(uri: str, sources: Sequence[Source]) -> str:
+    """Returns the line that says what was recognised; many files of a glob are counted by form."""
+    if len(sources) == 1:
+        return f"input: {sources[0].uri} ({DIALECTS[sources[0].dialect].title})"
+    forms = collections.Counter(DIALECTS[source.dialect].title for source in sources)
+    return f"input: {uri} ({', '.join(f'{number:,} × {title}' for title, number in sorted(forms.items()))})"
 
 
 def roots_of(sources: Sequence[Source]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from transforms.files.filesystem import check_writable, join, open_filesystem
 from transforms.model.directory import ModelDirectory
 from transforms.shards.predictor import FORMATS, ScoreOptions
 from transforms.shards.workspace import WORK_DIRECTORY
+from transforms.sources.columns import Columns
 from transforms.sources.dialects import Source
 from transforms.store.catalog import open_table
 from transforms.store.table import FeatureTable
@@ -36,6 +37,7 @@ class ScoreConfiguration:
     input: tuple[str, ...]
     input_format: str | None
     input_root: str | None
+    columns: Columns
     store: str | None
     version: int | None
     model: str
@@ -73,7 +75,10 @@ def _run(argv: Sequence[str] | None) -> int:
         raise OptionError("score takes either --input (images) or --store (stored features)")
     model = ModelDirectory.open(flags.model)
     table = _open_store(flags, model) if flags.store else None
-    sources = inputs.recognise_inputs(flags.input or (), flags.input_format, flags.input_root) if flags.input else []
+    columns = inputs.columns_of(flags)
+    sources: list[Source] = []
+    if flags.input:
+        sources = inputs.recognise_inputs(flags.input, flags.input_format, flags.input_root, columns)
     configuration = _configuration(flags, model, table, sources)
     commit = CommitOptions(
         run_id=configuration.run_id,
@@ -140,6 +145,7 @@ def _configuration(
         input=tuple(flags.input or ()),
         input_format=flags.input_format,
         input_root=flags.input_root,
+        columns=inputs.columns_of(flags),
         store=flags.store,
         version=score.version,
         model=model.path,

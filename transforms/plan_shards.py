@@ -89,7 +89,7 @@ def plan_image(
     for other in others:
         yield COUNTED, LISTED
         yield COUNTED, NEW
-        message = f"{other.uri} is listed {len(listed)} times with different labels, split or attributes"
+        message = f"{other.uri} is listed {len(listed)} times with different labels, split, attributes or place"
         yield TODO, (other.with_problem(ErrorClass.DUPLICATE_ID, message).pack(), False)
 
 
@@ -111,9 +111,17 @@ def cut_shard(entries: Iterable[tuple[tuple[Any, ...], bool]], purpose: str) -> 
     return Shard.of((reference for reference, _ in planned), replaced, purpose).pack()
 
 
-def shard_number(entry: tuple[tuple[Any, ...], bool], total: int, shard_size: int) -> int:
-    """Returns which shard an entry falls into, by its id, so that the plan does not depend on any order."""
-    return int(ImageReference.unpack(entry[0]).image_id[:12], 16) % max(1, math.ceil(total / shard_size))
+def shard_key(entry: tuple[tuple[Any, ...], bool], total: int, shard_size: int) -> str:
+    """Returns which shard an entry falls into, whatever the order of the listing.
+
+    Files fall by the hash of their id; members of a container stay together in runs of ``shard_size``, so that a
+    worker reads it once and forward; one that can only be read from its beginning is a single shard.
+    """
+    reference = ImageReference.unpack(entry[0])
+    member = reference.member
+    if member is None:
+        return str(int(reference.image_id[:12], 16) % max(1, math.ceil(total / shard_size)))
+    return f"{member.container}#{0 if member.sequential else member.ordinal // shard_size}"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -151,7 +159,7 @@ class PlanShards(beam.PTransform):
         total = planned[TODO] | "CountTodo" >> beam.combiners.Count.Globally()
         shards = (
             planned[TODO]
-            | "NumberShards" >> beam.Map(_numbered, beam.pvalue.AsSingleton(total), self.shard_size)
+            | "KeyByShard" >> beam.Map(_keyed_by_shard, beam.pvalue.AsSingleton(total), self.shard_size)
             | "GroupShards" >> beam.GroupByKey()
             | "CutShards" >> beam.Map(_cut_keyed, self.purpose)
         )
@@ -214,9 +222,9 @@ def _plan_keyed(
         yield beam.pvalue.TaggedOutput(tag, value)
 
 
-def _numbered(entry: Any, total: int, shard_size: int) -> tuple[int, Any]:
-    return shard_number(entry, total, shard_size), entry
+def _keyed_by_shard(entry: Any, total: int, shard_size: int) -> tuple[str, Any]:
+    return shard_key(entry, total, shard_size), entry
 
 
-def _cut_keyed(keyed: tuple[int, Iterable[Any]], purpose: str) -> tuple[Any, ...]:
+def _cut_keyed(keyed: tuple[str, Iterable[Any]], purpose: str) -> tuple[Any, ...]:
     return cut_shard(keyed[1], purpose)

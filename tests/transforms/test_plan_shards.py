@@ -11,10 +11,10 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from transforms.errors import OptionError
 from transforms.list_images import ListImages
-from transforms.plan_shards import COUNTED, TODO, KnownImage, PlanShards, cut_shard, plan_image, shard_number
+from transforms.plan_shards import COUNTED, TODO, KnownImage, PlanShards, cut_shard, plan_image, shard_key
 from transforms.shards.shard import Shard
 from transforms.sources.dialects import recognise
-from transforms.sources.reference import ImageReference
+from transforms.sources.reference import ImageReference, Member
 from transforms.sources.split import SplitRatios
 
 CAT = ImageReference("/p/a.jpg", "1-1", ("cat",))
@@ -95,12 +95,12 @@ def test_an_entry_with_a_problem_is_to_be_done_whatever_is_known() -> None:
     assert todo(plan([bad], stored=CAT)) == [(bad, False)]
 
 
-def test_shard_numbers_cover_the_range_evenly() -> None:
+def test_shard_keys_cover_the_range_evenly() -> None:
     entries = [(ImageReference(f"/p/{n}").pack(), False) for n in range(4000)]
-    found = collections.Counter(shard_number(entry, 4000, 1000) for entry in entries)
-    assert sorted(found) == [0, 1, 2, 3]
+    found = collections.Counter(shard_key(entry, 4000, 1000) for entry in entries)
+    assert sorted(found) == ["0", "1", "2", "3"]
     assert min(found.values()) > 900
-    assert {shard_number(entry, 1, 1000) for entry in entries} == {0}
+    assert {shard_key(entry, 1, 1000) for entry in entries} == {"0"}
 
 
 def test_cut_shard_keeps_what_is_replaced() -> None:
@@ -121,7 +121,7 @@ def test_the_plan_of_a_pipeline_is_the_same_twice(tmp_path: Path) -> None:
 
     def run(name: str) -> tuple[list[Any], dict[str, int]]:
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-            listed = pipeline | beam.Create([recognise(str(manifest))]) | ListImages()
+            listed = pipeline | beam.Create(recognise(str(manifest))) | ListImages()
             shards, planned = listed | PlanShards(purpose="x", shard_size=100)
             for label, collection in (("shards", shards), ("counts", planned)):
                 lines = collection | f"Json{label}" >> beam.Map(json.dumps)
@@ -138,3 +138,39 @@ def test_the_plan_of_a_pipeline_is_the_same_twice(tmp_path: Path) -> None:
     assert [len(shard[1]) for shard in shards] != []
     assert sum(len(shard[1]) for shard in shards) == 251
     assert len(shards) == 3
+
+
+def member(ordinal: int, container: str = "/p/a.tar", sequential: bool = False) -> tuple[tuple[Any, ...], bool]:
+    place = tuple(Member(container, "webdataset", ordinal, 512 * ordinal, 9, sequential=sequential))
+    return ImageReference(f"{container}#{ordinal}.jpg", place=place).pack(), False
+
+
+def test_members_of_a_container_fall_into_runs_of_neighbours() -> None:
+    entries = [member(n) for n in range(25)] + [member(n, "/p/b.tar") for n in range(5)]
+    for total in (30, 1_000_000):  # whatever else is planned
+        assert collections.Counter(shard_key(entry, total, 10) for entry in entries) == {
+            "/p/a.tar#0": 10,
+            "/p/a.tar#1": 10,
+            "/p/a.tar#2": 5,
+            "/p/b.tar#0": 5,
+        }
+    assert {shard_key(member(n, sequential=True), 25, 10) for n in range(25)} == {"/p/a.tar#0"}
+
+
+def test_a_shard_of_members_is_in_the_order_of_the_container() -> None:
+    entries = [member(n) for n in (10, 9, 2, 100)]
+    shard = Shard.unpack(cut_shard(entries, "x"))
+    assert [reference.member.ordinal for reference in shard.references if reference.member] == [2, 9, 10, 100]
+    assert shard == Shard.unpack(cut_shard(entries[::-1], "x"))
+
+
+def test_a_member_that_did_not_change_is_not_read_again() -> None:
+    reference = ImageReference.unpack(member(3)[0])._replace(fingerprint="9-1@512+9")
+    assert counts(plan([reference], stored=reference._replace(place=()))) == {"listed": 1, "reused": 1}
+
+
+def test_the_same_member_twice_is_one_row_and_one_dead_letter() -> None:
+    first = ImageReference.unpack(member(3)[0])
+    second = first._replace(place=member(7)[0][-2])
+    planned = todo(plan([second, first]))
+    assert [(one.problem.partition(":")[0], one.place[2]) for one, _ in planned] == [("", 3), ("DUPLICATE_ID", 7)]

@@ -24,6 +24,7 @@ from transforms.encoders.specification import Preprocessing
 from transforms.errors import ErrorClass, ImageError
 from transforms.images.decode import decode_image
 from transforms.images.limits import DEFAULT_LIMITS, ImageLimits
+from transforms.sources.members import MemberReader
 from transforms.sources.read import read_image
 from transforms.sources.reference import ImageReference
 
@@ -142,6 +143,7 @@ class Lane:
 
     def __post_init__(self) -> None:
         self._pool = self._new_pool()
+        self._members = MemberReader(self.roots, self.limits.max_bytes)
 
     def run(self, references: Iterable[ImageReference]) -> Iterator[list[EncodedImage] | DeadLetter]:
         """Yields batches of images with their vectors, and dead letters, as they come."""
@@ -160,6 +162,7 @@ class Lane:
     def close(self) -> None:
         """Lets the threads go."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._members.close()
 
     def _new_pool(self) -> concurrent.futures.ThreadPoolExecutor:
         return concurrent.futures.ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
@@ -171,6 +174,8 @@ class Lane:
         ahead = self.threads + 2 * self.batch_size
         while True:
             while len(window) < ahead and (reference := next(remaining, None)) is not None:
+                if reference.place and not reference.problem:
+                    self._members.announce(reference)
                 window.append((reference, self._submit(reference)))
             if not window:
                 return
@@ -211,7 +216,10 @@ class Lane:
             reference.raise_problem()
             stage = "read"
             clock = time.perf_counter()
-            data = read_image(reference.uri, self.roots, self.limits.max_bytes)
+            if reference.place:
+                data = self._members.read(reference)
+            else:
+                data = read_image(reference.uri, self.roots, self.limits.max_bytes)
             sha256 = hashlib.sha256(data).hexdigest()
             self.clock.add("read", clock)
             stage = "decode"

@@ -25,7 +25,8 @@ class Shard(NamedTuple):
 
     Attributes:
       name: 24 hexadecimal digits that follow from the images and from what is done to them.
-      references: sorted by address; only the last field of each may say that it is no image.
+      references: sorted by address, those of a container by their place in it; only the last field of each may
+        say that it is no image.
       replaced_ids: of images that the table has in an older form.
     """
 
@@ -36,7 +37,7 @@ class Shard(NamedTuple):
     @classmethod
     def of(cls, references: Iterable[ImageReference], replaced_ids: Iterable[str], purpose: str) -> Shard:
         """Names a shard; ``purpose`` is what is done to the images, and with which network."""
-        ordered = tuple(sorted(references))
+        ordered = tuple(sorted(references, key=lambda reference: (reference.place, reference)))
         replaced = tuple(sorted(replaced_ids))
         digest = hashlib.sha256(repr((FORMAT, purpose, replaced)).encode())
         for reference in ordered:

@@ -9,65 +9,30 @@ from collections.abc import Callable, Iterator
 from pyarrow import fs
 
 from transforms.errors import InputError
-from transforms.files.filesystem import check_uri, is_local, local_path, open_filesystem
-from transforms.sources.folder import IMAGE_SUFFIXES, glob_root, is_glob, list_file, list_folder, list_glob
-from transforms.sources.manifest import list_manifest
+from transforms.files.filesystem import check_uri, is_local, join, local_path, open_filesystem
+from transforms.sources.columns import Columns
+from transforms.sources.fingerprints import with_fingerprints
+from transforms.sources.folder import (
+    SPLIT_NAMES,
+    glob_root,
+    is_glob,
+    list_directory,
+    list_file,
+    list_folder,
+    list_glob,
+)
+from transforms.sources.hf_parquet import list_hf_parquet
+from transforms.sources.labelled_csv import list_flowers_csv, list_vertex_csv
+from transforms.sources.manifest import FILE_NAME_COLUMN, list_manifest, split_of
+from transforms.sources.recognise import container_form, recognise_file, split_of_name
 from transforms.sources.reference import ImageReference
+from transforms.sources.tfrecord import list_tfrecord
+from transforms.sources.vertex_jsonl import list_vertex_batch, list_vertex_jsonl
+from transforms.sources.webdataset import list_webdataset
+from transforms.sources.zip_folder import list_zip
 
-MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Dialect:
-    """One form of input.
-
-    Attributes:
-      title: for people.
-      matches: tells the dialect by the address and the file's type (``Directory``, ``File``, ``NotFound``).
-      root: the folder below which local images must lie.
-      list_images: lists references, lazily, given the address and the root.
-    """
-
-    title: str
-    matches: Callable[[str, fs.FileType], bool]
-    root: Callable[[str], str]
-    list_images: Callable[[str, str], Iterator[ImageReference]]
-
-
-def _parent(uri: str) -> str:
-    return os.path.dirname(local_path(uri)) if is_local(uri) else uri.rsplit("/", 1)[0]
-
-
-def _suffix(uri: str) -> str:
-    return os.path.splitext(uri)[1].lower()
-
-
-DIALECTS: dict[str, Dialect] = {
-    "glob": Dialect(
-        title="glob",
-        matches=lambda uri, _: is_glob(uri),
-        root=glob_root,
-        list_images=lambda uri, _: list_glob(uri),
-    ),
-    "folder": Dialect(
-        title="folder of images",
-        matches=lambda _, kind: kind == fs.FileType.Directory,
-        root=lambda uri: uri,
-        list_images=lambda uri, _: list_folder(uri),
-    ),
-    "image": Dialect(
-        title="single image",
-        matches=lambda uri, kind: kind == fs.FileType.File and _suffix(uri) in IMAGE_SUFFIXES,
-        root=_parent,
-        list_images=lambda uri, _: list_file(uri),
-    ),
-    "manifest": Dialect(
-        title="manifest",
-        matches=lambda uri, kind: kind == fs.FileType.File and _suffix(uri) in MANIFEST_SUFFIXES,
-        root=_parent,
-        list_images=list_manifest,
-    ),
-}
+METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Files that make a folder an ImageFolder of Hugging Face's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,24 +43,90 @@ class Source:
       uri: as it was given, made absolute.
       dialect: a key of DIALECTS.
       root: the folder below which local images must lie.
+      columns: what the input calls its columns.
+      split: of images whose entry names none.
     """
 
     uri: str
     dialect: str
     root: str
+    columns: Columns = dataclasses.field(default_factory=Columns)
+    split: str = ""
 
     def list_images(self) -> Iterator[ImageReference]:
         """Lists the references, lazily."""
-        return DIALECTS[self.dialect].list_images(self.uri, self.root)
+        references = with_fingerprints(DIALECTS[self.dialect].list_images(self))
+        if not self.split:
+            return references
+        return (one if one.split else one._replace(split=self.split) for one in references)
 
 
-def recognise(uri: str, dialect: str | None = None, input_root: str | None = None) -> Source:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """One form of input.
+
+    Attributes:
+      title: for people.
+      list_images: lists a source's references, lazily.
+      is_container: the images lie in the file itself.
+      takes_root: local images may lie below another folder than the input's, which ``--input-root`` names.
+    """
+
+    title: str
+    list_images: Callable[[Source], Iterator[ImageReference]]
+    is_container: bool = False
+    takes_root: bool = False
+
+
+DIALECTS: dict[str, Dialect] = {
+    "glob": Dialect(title="glob", list_images=lambda s: list_glob(s.uri)),
+    "folder": Dialect(title="folder of images", list_images=lambda s: list_folder(s.uri)),
+    "image": Dialect(title="single image", list_images=lambda s: list_file(s.uri)),
+    "manifest": Dialect(
+        title="manifest", list_images=lambda s: list_manifest(s.uri, s.root, s.columns), takes_root=True
+    ),
+    "flowers-csv": Dialect(
+        title="CSV of address and labels", list_images=lambda s: list_flowers_csv(s.uri, s.root), takes_root=True
+    ),
+    "vertex-csv": Dialect(
+        title="Vertex AI import, CSV", list_images=lambda s: list_vertex_csv(s.uri, s.root), takes_root=True
+    ),
+    "vertex-jsonl": Dialect(
+        title="Vertex AI import, JSONL", list_images=lambda s: list_vertex_jsonl(s.uri, s.root), takes_root=True
+    ),
+    "vertex-batch": Dialect(
+        title="Vertex AI batch prediction, JSONL",
+        list_images=lambda s: list_vertex_batch(s.uri, s.root),
+        takes_root=True,
+    ),
+    "imagefolder": Dialect(
+        title="Hugging Face ImageFolder",
+        list_images=lambda s: list_manifest(s.uri, s.root, s.columns, FILE_NAME_COLUMN),
+    ),
+    "webdataset": Dialect(
+        title="WebDataset tar", list_images=lambda s: list_webdataset(s.uri, s.columns), is_container=True
+    ),
+    "tfrecord": Dialect(title="TFRecord", list_images=lambda s: list_tfrecord(s.uri, s.columns), is_container=True),
+    "zip": Dialect(title="zip", list_images=lambda s: list_zip(s.uri), is_container=True),
+    "hf-parquet": Dialect(
+        title="Hugging Face Parquet", list_images=lambda s: list_hf_parquet(s.uri, s.columns), is_container=True
+    ),
+}
+
+
+def recognise(
+    uri: str, dialect: str | None = None, input_root: str | None = None, columns: Columns | None = None
+) -> list[Source]:
     """Tells what form an input has.
 
     Args:
-      uri: a folder, glob, image or manifest.
+      uri: a folder, glob, image, manifest or container.
       dialect: a key of DIALECTS, to name the form instead.
       input_root: folder below which a manifest's local images lie, by default the manifest's own.
+      columns: what the input calls its columns.
+
+    Returns:
+      One source; several for a folder or glob of manifests or containers.
 
     Raises:
       InputError: when the input does not exist or has no form that is known.
@@ -107,14 +138,92 @@ def recognise(uri: str, dialect: str | None = None, input_root: str | None = Non
     kind = filesystem.get_file_info(path).type
     if kind == fs.FileType.NotFound:
         raise InputError(f"--input {uri} does not exist{_suggestion(uri)}")
-    name = dialect or next((name for name, form in DIALECTS.items() if form.matches(uri, kind)), None)
+    given = _Given(dialect, input_root, columns or Columns())
+    if is_glob(uri):
+        return _recognise_glob(uri, given)
+    if kind == fs.FileType.Directory:
+        return _recognise_folder(uri, given)
+    if dialect == "folder":
+        raise InputError(f"--input {uri} is no directory, not a folder")
+    return [_recognise_file(uri, given)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """What the flags say of every input."""
+
+    dialect: str | None
+    input_root: str | None
+    columns: Columns
+
+
+def _recognise_glob(pattern: str, given: _Given) -> list[Source]:
+    """The first match tells whether a glob names images, or manifests and containers."""
+    if given.dialect in ("glob", "image", "folder"):
+        return [_source(pattern, "glob", glob_root(pattern), given)]
+    matches = list_glob(pattern)
+    first = next(matches, None)
+    if first is None or (given.dialect is None and _is_image_file(first.uri, given)):
+        return [_source(pattern, "glob", glob_root(pattern), given)]
+    return [_recognise_file(match.uri, given) for match in list_glob(pattern)]
+
+
+def _is_image_file(uri: str, given: _Given) -> bool:
+    try:
+        return recognise_file(uri, given.columns) in (None, "image")
+    except OSError:
+        return True
+
+
+def _recognise_folder(uri: str, given: _Given) -> list[Source]:
+    taken = given.dialect in (None, "folder", "imagefolder") or DIALECTS[given.dialect].is_container
+    if not taken:
+        raise InputError(f"--input {uri} is a directory, not a {given.dialect}")
+    files, directories = list_directory(uri)
+    if given.dialect in (None, "imagefolder"):
+        sources = _imagefolders(uri, files, directories, given)
+        if sources:
+            return sources
+        if given.dialect:
+            raise InputError(f"--input {uri} has none of {', '.join(METADATA_FILES)}, so it is no imagefolder")
+    if given.dialect != "folder" and files and not directories:
+        containers = [file for file in files if given.dialect or container_form(file)]
+        if len(containers) == len(files) or given.dialect:
+            return [_recognise_file(join(uri, file), given) for file in containers]
+    return [_source(uri, "folder", uri, given)]
+
+
+def _imagefolders(uri: str, files: list[str], directories: list[str], given: _Given) -> list[Source]:
+    """Finds the metadata of a folder, or of the directories in it that are named like splits."""
+    found = [(join(uri, name), "") for name in METADATA_FILES if name in files][:1]
+    if not found and directories and all(name.lower() in SPLIT_NAMES for name in directories):
+        for directory in directories:
+            inner, _ = list_directory(join(uri, directory))
+            names = [join(uri, directory, name) for name in METADATA_FILES if name in inner][:1]
+            found += [(name, SPLIT_NAMES[directory.lower()]) for name in names]
+    return [_source(file, "imagefolder", _parent(file), given, split) for file, split in found]
+
+
+def _recognise_file(uri: str, given: _Given) -> Source:
+    try:
+        name = given.dialect or recognise_file(uri, given.columns)
+    except OSError as error:
+        raise InputError(f"--input {uri} cannot be read: {error}") from error
     if name is None:
         forms = ", ".join(form.title for form in DIALECTS.values())
         raise InputError(f"--input {uri} has no form that is known ({forms}); name it with --input-format")
-    if (name == "folder") != (kind == fs.FileType.Directory) and name != "glob":
-        raise InputError(f"--input {uri} is {'a directory' if name != 'folder' else 'no directory'}, not a {name}")
-    root = input_root if input_root and name == "manifest" else DIALECTS[name].root(uri)
-    return Source(uri=uri, dialect=name, root=local_path(root) if is_local(root) else root.rstrip("/"))
+    root = given.input_root if given.input_root and DIALECTS[name].takes_root else _parent(uri)
+    split = split_of(split_of_name(uri)) if DIALECTS[name].is_container else ""
+    return _source(uri, name, root, given, split)
+
+
+def _source(uri: str, dialect: str, root: str, given: _Given, split: str = "") -> Source:
+    place = local_path(root) if is_local(root) else root.rstrip("/")
+    return Source(uri=uri, dialect=dialect, root=place, columns=given.columns, split=split)
+
+
+def _parent(uri: str) -> str:
+    return os.path.dirname(local_path(uri)) if is_local(uri) else uri.rsplit("/", 1)[0]
 
 
 def _suggestion(uri: str) -> str:

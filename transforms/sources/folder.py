@@ -91,12 +91,8 @@ def list_glob(pattern: str) -> Iterator[ImageReference]:
 
 def list_file(path: str) -> Iterator[ImageReference]:
     """Lists a single image."""
-    if is_local(path):
-        path = local_path(path)
-        yield ImageReference(uri=path, fingerprint=local_fingerprint(path))
-        return
-    filesystem, inner = open_filesystem(path)
-    yield ImageReference(uri=path, fingerprint=_remote_fingerprint(filesystem.get_file_info(inner)))
+    path = local_path(path) if is_local(path) else path
+    yield ImageReference(uri=path, fingerprint=fingerprint_of(path))
 
 
 def local_fingerprint(path: str) -> str:
@@ -106,6 +102,14 @@ def local_fingerprint(path: str) -> str:
     except (OSError, ValueError):
         return ""
     return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def fingerprint_of(uri: str) -> str:
+    """Returns size and modification time of a file, empty when it cannot be looked at."""
+    if is_local(uri):
+        return local_fingerprint(local_path(uri))
+    filesystem, path = open_filesystem(uri)
+    return info_fingerprint(filesystem.get_file_info(path))
 
 
 def _reference(uri: str, fingerprint: str, root: str, splits: bool) -> ImageReference:
@@ -147,10 +151,11 @@ def _walk_remote(root: str) -> Iterator[tuple[str, str]]:
     for info in sorted(filesystem.get_file_info(fs.FileSelector(path, recursive=True)), key=lambda i: i.path):
         hidden = any(part.startswith(".") for part in info.path[len(path) :].split("/"))
         if info.type == fs.FileType.File and not hidden:
-            yield prefix + info.path, _remote_fingerprint(info)
+            yield prefix + info.path, info_fingerprint(info)
 
 
-def _remote_fingerprint(info: fs.FileInfo) -> str:
+def info_fingerprint(info: fs.FileInfo) -> str:
+    """Returns size and modification time of an object, empty when there is none."""
     return f"{info.size}-{info.mtime_ns}" if info.type == fs.FileType.File else ""
 
 
@@ -178,16 +183,8 @@ def _has_split_directories(root: str) -> bool:
     Raises:
       InputError: two of them or more are named like splits, and others are not.
     """
-    if is_local(root):
-        if not os.path.isdir(root):
-            return False
-        with os.scandir(root) as scan:
-            names = [entry.name for entry in scan if not entry.name.startswith(".") and entry.is_dir()]
-    else:
-        filesystem, path = open_filesystem(root)
-        infos = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
-        names = [info.base_name for info in infos if info.type == fs.FileType.Directory]
-    others = sorted(name for name in names if name.lower() not in SPLIT_NAMES)
+    _, names = list_directory(root)
+    others = [name for name in names if name.lower() not in SPLIT_NAMES]
     splits = {SPLIT_NAMES[name.lower()] for name in names if name.lower() in SPLIT_NAMES}
     if others and len(splits) > 1:
         raise InputError(
@@ -195,3 +192,18 @@ def _has_split_directories(root: str) -> bool:
             "move what is no split elsewhere, or name the directories one by one"
         )
     return bool(names) and not others
+
+
+def list_directory(root: str) -> tuple[list[str], list[str]]:
+    """Returns the names of the visible files and directories directly in ``root``, sorted."""
+    if is_local(root):
+        if not os.path.isdir(root):
+            return [], []
+        with os.scandir(root) as scan:
+            entries = [(entry.name, entry.is_dir()) for entry in scan]
+    else:
+        filesystem, path = open_filesystem(root)
+        infos = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        entries = [(info.base_name, info.type == fs.FileType.Directory) for info in infos]
+    visible = sorted((name, is_directory) for name, is_directory in entries if not name.startswith("."))
+    return [name for name, directory in visible if not directory], [name for name, directory in visible if directory]

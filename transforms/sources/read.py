@@ -43,14 +43,24 @@ def read_image(uri: str, roots: Sequence[str], max_bytes: int) -> bytes:
     raise AssertionError("unreachable")
 
 
-def _read_local(uri: str, roots: Sequence[str], max_bytes: int) -> bytes:
-    path = local_path(uri)
+def check_below(path: str, roots: Sequence[str]) -> str:
+    """Returns a local path with its links resolved.
+
+    Raises:
+      ImageError: FORBIDDEN_URI when it then lies below none of the roots.
+    """
     resolved = os.path.realpath(path)
     if not any(resolved == root or resolved.startswith(root.rstrip("/") + "/") for root in map(_resolved, roots)):
         raise ImageError(
             ErrorClass.FORBIDDEN_URI,
             f"{path} lies outside of the input ({resolved}); name a folder that holds it with --input-root",
         )
+    return resolved
+
+
+def _read_local(uri: str, roots: Sequence[str], max_bytes: int) -> bytes:
+    path = local_path(uri)
+    resolved = check_below(path, roots)
     # Non-blocking, so that a named pipe cannot hold the worker for ever.
     descriptor = os.open(resolved, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as stream:

@@ -6,8 +6,13 @@ import pytest
 
 from tests.photographs import write_folder
 from transforms.errors import InputError
-from transforms.sources.dialects import recognise
+from transforms.sources.dialects import Source, recognise
 from transforms.sources.read import read_image
+
+
+def one(uri: str, dialect: str | None = None, input_root: str | None = None) -> Source:
+    (source,) = recognise(uri, dialect, input_root)
+    return source
 
 
 def test_each_form_is_recognised(tmp_path: Path) -> None:
@@ -20,14 +25,14 @@ def test_each_form_is_recognised(tmp_path: Path) -> None:
         f"{tmp_path}/disc/0000.jpg": "image",
         str(manifest): "manifest",
     }
-    assert {uri: recognise(uri).dialect for uri in forms} == forms
-    assert [len(list(recognise(uri).list_images())) for uri in forms] == [2, 2, 1, 1]
+    assert {uri: one(uri).dialect for uri in forms} == forms
+    assert [len(list(one(uri).list_images())) for uri in forms] == [2, 2, 1, 1]
 
 
 def test_images_below_a_link_are_below_their_root(tmp_path: Path) -> None:
     write_folder(tmp_path / "real", per_label=1)
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    source = recognise(str(tmp_path / "link"))
+    source = one(str(tmp_path / "link"))
     assert source.root == str(tmp_path / "link")
     for reference in source.list_images():
         assert reference.uri.startswith(f"{source.root}/")
@@ -37,8 +42,8 @@ def test_images_below_a_link_are_below_their_root(tmp_path: Path) -> None:
 def test_a_manifest_takes_another_root(tmp_path: Path) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text("uri\na.jpg\n")
-    assert recognise(str(manifest)).root == str(tmp_path)
-    source = recognise(str(manifest), input_root="/")
+    assert one(str(manifest)).root == str(tmp_path)
+    source = one(str(manifest), input_root="/")
     assert source.root == "/"
     assert [r.uri for r in source.list_images()] == ["/a.jpg"]
 
@@ -62,6 +67,6 @@ def test_a_file_of_no_known_form(tmp_path: Path) -> None:
     (tmp_path / "a.docx").touch()
     with pytest.raises(InputError, match="no form that is known"):
         recognise(str(tmp_path / "a.docx"))
-    assert recognise(str(tmp_path / "a.docx"), "image").dialect == "image"
+    assert one(str(tmp_path / "a.docx"), "image").dialect == "image"
     with pytest.raises(InputError, match="is no directory, not a folder"):
         recognise(str(tmp_path / "a.docx"), "folder")
