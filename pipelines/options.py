@@ -8,6 +8,7 @@ import io
 from collections.abc import Sequence
 
 from transforms.errors import OptionError
+from transforms.store.log import parse_version
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,6 +44,16 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[
     if rest:
         _check_beam_flags(rest, parser)
     return known, rest
+
+
+def add_version_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--version`` of a store's table."""
+    parser.add_argument(
+        "--version",
+        type=parse_version,
+        metavar="N|TIME",
+        help="of the store's table: a number, or the newest at a time such as 2026-03-01T06:00Z (default: the newest)",
+    )
 
 
 def positive(kind: type[int] | type[float]) -> _Positive:

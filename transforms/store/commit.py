@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import platform
 import random
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -152,11 +155,21 @@ def _actions(
 def _properties(table: DeltaTable, run_id: str, parts: Sequence[Part], metadata: Mapping[str, str]) -> CommitProperties:
     rows = sum(part.rows for part in parts)
     given: dict[str, Any] = {f"heliograph.{key}": str(value) for key, value in metadata.items()}
+    given = {"heliograph.by": _author(), **given}
     return CommitProperties(
         custom_metadata={**given, "heliograph.run_id": run_id, _ROWS_KEY: str(rows)},
         max_commit_retries=0,
         app_transactions=[Transaction(run_id, table.version() + 1)],
     )
+
+
+def _author() -> str:
+    """Returns ``user@host`` of this process; a user id where the system knows no name for it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{platform.node()}"
 
 
 def _commit(
