@@ -146,9 +146,9 @@ def test_files_that_others_rewrote_read_the_same(tmp_path: Path) -> None:
 def test_tf_data(store: Path) -> None:
     features = open_features(str(store), splits=["test"])
     whole = features.numpy()
-    elements = list(features.tf_dataset(200).as_numpy_iterator())
+    elements = list(features.tf_dataset(200))
     np.testing.assert_array_equal(np.concatenate([e["embedding"] for e in elements]), whole.embeddings)
-    assert [i.decode() for e in elements for i in e["image_id"]] == whole.image_ids
+    assert [i.decode() for e in elements for i in e["image_id"].numpy()] == whole.image_ids
     labels = [[text.decode() for text in row] for row in elements[0]["labels"].to_list()]
     assert labels == [list(row) for row in whole.labels[: len(labels)]]
 
