@@ -8,7 +8,7 @@ import os
 import platform
 import random
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -87,6 +87,40 @@ def append(
         time.sleep(random.uniform(0, min(1.0, 0.02 * 2 ** min(attempt, 6))))
     superseded.discard(table)
     raise CommitError(f"nothing was published to {path}: others committed {_ATTEMPTS} times meanwhile; run again")
+
+
+def exchange(
+    path: str,
+    run_id: str,
+    choose: Callable[[DeltaTable], list[AddAction | RemoveAction]],
+    schema: pa.Schema,
+    metadata: Mapping[str, str],
+) -> int:
+    """Commits what ``choose`` makes of the newest version; asks again whenever another commit was faster.
+
+    Returns:
+      The version that was made, or the newest one when there was nothing to do.
+
+    Raises:
+      CommitError: nothing was committed.
+    """
+    table = _open(path)
+    for attempt in range(_ATTEMPTS):
+        actions = choose(table)
+        if not actions:
+            return int(table.version())
+        _check_schema(table, path, schema)
+        failure = _commit(table, actions, schema, _properties(table, run_id, (), metadata))
+        newest = _open(path)
+        done = _published(newest, path, run_id, ())
+        if done is not None:
+            _sync_log(path, done.version)
+            return done.version
+        if failure is not None and newest.version() == table.version():
+            raise CommitError(f"nothing was committed to {path}: {failure}") from failure
+        table = newest
+        time.sleep(random.uniform(0, min(1.0, 0.02 * 2 ** min(attempt, 6))))
+    raise CommitError(f"nothing was committed to {path}: others committed {_ATTEMPTS} times meanwhile; run again")
 
 
 def _open(path: str, version: int | None = None) -> DeltaTable:
