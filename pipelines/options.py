@@ -11,7 +11,7 @@ from transforms.errors import OptionError
 from transforms.store.log import parse_version
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Ends a wrong call with one line."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
@@ -20,7 +20,7 @@ class _Parser(argparse.ArgumentParser):
 
 def command_parser(name: str, description: str) -> argparse.ArgumentParser:
     """Returns a parser for ``heliograph NAME`` with the flags that every command has."""
-    parser = _Parser(
+    parser = Parser(
         prog=f"heliograph {name}",
         description=description,
         allow_abbrev=False,
