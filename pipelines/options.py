@@ -15,6 +15,7 @@ class Parser(argparse.ArgumentParser):
     """Ends a wrong call with one line."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
+        """Raises instead of leaving the process."""
         raise OptionError(f"{message} (see {self.prog} --help)")
 
 
