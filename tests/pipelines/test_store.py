@@ -359,3 +359,21 @@ def test_a_failed_export_leaves_nothing(table: FeatureTable, tmp_path: Path) -> 
 @pytest.mark.parametrize(("text", "safe"), [("=1", "'=1"), ("\tx", "'\tx"), ("a=1", "a=1"), ("", "")])
 def test_formulas_are_neutralised(text: str, safe: str) -> None:
     assert neutral(text) == safe
+
+
+def test_train_and_score_read_a_version_by_time_and_record_its_number(
+    store: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines import score, train
+
+    later, earlier = ["--version", "2100-01-01T12:00Z"], ["--version", "2001-01-01"]
+    assert score.main(["--store", str(store), "--model", str(model), "--output", str(tmp_path / "out"), *later]) == 0
+    assert json.loads((tmp_path / "out/run.json").read_text())["configuration"]["version"] == 1
+    made = tmp_path / "model"
+    call = ["--store", str(store), "--model", str(made), "--train-epochs", "2"]
+    assert train.main([*call, *later]) == 0
+    assert json.loads((made / "1/model.json").read_text())["data"]["table_version"] == 1
+    assert "--version 1" in (made / "1/model_card.md").read_text()
+    capsys.readouterr()
+    assert train.main([*call, *earlier]) == 2
+    assert "has no version of 2001-01-01T00:00:00" in capsys.readouterr().err
