@@ -173,6 +173,13 @@ def test_verify_reports_other_golden_vectors(
     assert "golden vectors: they differ" in capsys.readouterr().out
 
 
+def test_verify_says_when_the_encoder_cannot_be_loaded(table: FeatureTable, capsys: pytest.CaptureFixture[str]) -> None:
+    run(table, "verify", status=1)
+    first, last = capsys.readouterr().out.splitlines()
+    assert "golden vectors: --encoder drawn by the tests does not exist" in first
+    assert "1 problems; version 2, 4 files, 30 rows, golden images fail" in last
+
+
 def _refuse_golden(encoder: object, golden: object) -> None:
     from transforms.errors import SelfTestError
 

@@ -189,7 +189,7 @@ def _actions(
 def _properties(table: DeltaTable, run_id: str, parts: Sequence[Part], metadata: Mapping[str, str]) -> CommitProperties:
     rows = sum(part.rows for part in parts)
     given: dict[str, Any] = {f"heliograph.{key}": str(value) for key, value in metadata.items()}
-    given = {"heliograph.by": _author(), **given}
+    given = {"heliograph.by": author(), **given}
     return CommitProperties(
         custom_metadata={**given, "heliograph.run_id": run_id, _ROWS_KEY: str(rows)},
         max_commit_retries=0,
@@ -197,7 +197,7 @@ def _properties(table: DeltaTable, run_id: str, parts: Sequence[Part], metadata:
     )
 
 
-def _author() -> str:
+def author() -> str:
     """Returns ``user@host`` of this process; a user id where the system knows no name for it."""
     try:
         user = getpass.getuser()

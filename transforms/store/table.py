@@ -159,7 +159,10 @@ def _create(path: str, specification: EncoderSpecification, configuration: dict[
         description=f"Vectors of {specification.name} ({specification.source})",
         configuration=configuration,
         storage_options=delta.storage_options(path),
-        commit_properties=CommitProperties(max_commit_retries=0),  # else the loser of a race writes version 1
+        commit_properties=CommitProperties(
+            custom_metadata={"heliograph.by": commit.author(), "heliograph.operation": "create"},
+            max_commit_retries=0,  # else the loser of a race writes version 1
+        ),
         raise_if_key_not_exists=False,
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.errors import CommitError, SelfTestError, StoreError
+from transforms.errors import CommitError, HeliographError, StoreError
 from transforms.files.filesystem import open_filesystem
 from transforms.store.check import check_parts
 from transforms.store.delta import DataFile
@@ -61,7 +61,8 @@ def verify_table(table: FeatureTable, check_golden: Callable[[FeatureTable], Non
     """Verifies footers, row counts, schema, encoder, vectors, keys and golden vectors, and finds orphans.
 
     Args:
-      check_golden: loads the encoder and compares; raises SelfTestError or StoreError. None leaves it out.
+      check_golden: loads the encoder and compares; raises a HeliographError when the encoder cannot be
+        loaded or gives other vectors. None leaves it out.
     """
     files = table.data_files()
     problems: list[str] = []
@@ -73,7 +74,7 @@ def verify_table(table: FeatureTable, check_golden: Callable[[FeatureTable], Non
     if check_golden is not None:
         try:
             check_golden(table)
-        except (SelfTestError, StoreError) as error:
+        except HeliographError as error:
             problems.append(f"golden vectors: {error}")
     return Verification(
         table=table.path,
