@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: venv demo data test check format lock clean
+.PHONY: venv demo data test test-consumers check format lock clean
 
 venv: $(VENV)/.installed
 
@@ -29,6 +29,10 @@ demo: venv data
 test: venv data
 	$(BIN)/python -m pytest -n 2
 
+# Feast and Spark, each in its own environment; needs Java and Maven.
+test-consumers: venv
+	PYTHON=$(BIN)/python docs/consumers/run_in_own_environment.sh
+
 check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -46,4 +50,4 @@ lock:
 		--no-deps --python-version 3.11.2 - --output-file requirements-demo.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-consumers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "fit a softmax head on stored features, and export a model",
     "score": "classify images, or stored features, with a model",
     "evaluate": "measure predictions, overall and per slice, and make a report",
+    "store": "list, show, verify, retract, compact, vacuum and export stored features",
     "demo": "run all of it on photographs of solar cells",
 }
 """Each is a module of this package with ``main(argv) -> int``."""

@@ -8,18 +8,20 @@ import io
 from collections.abc import Sequence
 
 from transforms.errors import OptionError
+from transforms.store.log import parse_version
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Ends a wrong call with one line."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
+        """Raises instead of leaving the process."""
         raise OptionError(f"{message} (see {self.prog} --help)")
 
 
 def command_parser(name: str, description: str) -> argparse.ArgumentParser:
     """Returns a parser for ``heliograph NAME`` with the flags that every command has."""
-    parser = _Parser(
+    parser = Parser(
         prog=f"heliograph {name}",
         description=description,
         allow_abbrev=False,
@@ -43,6 +45,16 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[
     if rest:
         _check_beam_flags(rest, parser)
     return known, rest
+
+
+def add_version_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--version`` of a store's table."""
+    parser.add_argument(
+        "--version",
+        type=parse_version,
+        metavar="N|TIME",
+        help="of the store's table: a number, or the newest at a time such as 2026-03-01T06:00Z (default: the newest)",
+    )
 
 
 def positive(kind: type[int] | type[float]) -> _Positive:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
 import shlex
 import sys
 import time
@@ -30,7 +31,7 @@ class TrainConfiguration:
 
     store: str
     model: str
-    version: int | None
+    version: int | datetime.datetime | None
     encoder_table: str | None
     fit: FitSettings
     assert_accuracy_at_least: float | None
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = options.command_parser("train", "Fit a softmax head on stored features, and export a model.")
     parser.add_argument("--store", required=True, help="that `heliograph embed` made")
     parser.add_argument("--model", required=True, help="directory of the model; versions 1, 2 … are made in it")
-    parser.add_argument("--version", type=int, help="of the store's table (default: the newest)")
+    options.add_version_flag(parser)
     parser.add_argument("--encoder-table", metavar="NAME", help="table to train on, when the store has several")
     add_fit_flags(parser)
     parser.add_argument(

@@ -19,6 +19,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 200 pictures of each of two labels: enough work to be interrupted; not to be changed."""
+    return write_folder(tmp_path_factory.mktemp("many"), per_label=200, first_seed=5000)
+
+
+@pytest.fixture(scope="session")
 def store(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with the default encoder's vectors of ``photos``; not to be changed."""
     from pipelines import embed

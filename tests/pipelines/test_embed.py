@@ -195,9 +195,11 @@ def test_two_runs_at_once_on_one_table(tmp_path: Path, photos: Path) -> None:
     assert sorted(features(tmp_path / "store").image_uris) == sorted(map(str, photos.glob("*/*.jpg")))
 
 
-def test_a_forged_marker_counts_for_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], photos: Path) -> None:
+def test_a_forged_marker_counts_for_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], many_photos: Path
+) -> None:
     """Somebody who may write into the store cannot make a run touch files outside of it."""
-    arguments = ["--input", photos, "--store", tmp_path / "store", "--shard-size", 20]
+    arguments = ["--input", many_photos, "--store", tmp_path / "store", "--shard-size", 20]
     process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.DEVNULL)
     wait_for(process, tmp_path / "store", "*/_work/shards/*.json", 2)
     process.kill()
@@ -209,7 +211,7 @@ def test_a_forged_marker_counts_for_nothing(tmp_path: Path, capsys: pytest.Captu
         fields = json.loads(marker.read_text())
         fields["files"] = {"errors": "../../victim.parquet"}
         marker.write_text(content or json.dumps(fields))
-    assert run(capsys, *arguments)["embedded"] == 60
+    assert run(capsys, *arguments)["embedded"] == 400
     assert victim.read_text() == "mine"
 
 
@@ -248,24 +250,24 @@ def wait_for(process: subprocess.Popen[str], store: Path, pattern: str, count: i
     ids=["in a part", "after three shards", "before the commit", "after the commit"],
 )
 def test_killed_and_started_again(
-    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str], pattern: str, count: int
+    tmp_path: Path, many_photos: Path, capsys: pytest.CaptureFixture[str], pattern: str, count: int
 ) -> None:
-    arguments = ["--input", photos, "--store", tmp_path / "store", "--shard-size", 6]
+    arguments = ["--input", many_photos, "--store", tmp_path / "store", "--shard-size", 10]
     process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     wait_for(process, tmp_path / "store", pattern, count)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    assert process.returncode == -signal.SIGKILL or "_runs" in pattern
     done = len(list((tmp_path / "store").glob("*/_work/shards/*.json")))
     record = run(capsys, *arguments)
-    assert record["resumed"] > 0 or record["reused"] == 60 or not done
-    assert record["embedded"] + record["reused"] == 60
+    assert record["resumed"] > 0 or record["reused"] == 400 or not done
+    assert record["embedded"] + record["reused"] == 400
     found = features(tmp_path / "store")
-    assert sorted(found.image_uris) == sorted(map(str, photos.glob("*/*.jpg")))
+    assert sorted(found.image_uris) == sorted(map(str, many_photos.glob("*/*.jpg")))
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--input", photos, "--store", tmp_path / "store", "--shard-size", 6]
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, many_photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--input", many_photos, "--store", tmp_path / "store", "--shard-size", 10]
     process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     wait_for(process, tmp_path / "store", "*/_work/shards/*.json", 2)
     process.send_signal(signal.SIGINT)

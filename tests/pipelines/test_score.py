@@ -121,9 +121,9 @@ def test_bad_images_stand_beside_the_predictions_and_every_bundle_runs_twice(
 
 
 def test_killed_and_started_again(
-    tmp_path: Path, photos: Path, model: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, many_photos: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--input", photos, "--model", model, "--output", tmp_path / "out", "--shard-size", 10]
+    arguments = ["--input", many_photos, "--model", model, "--output", tmp_path / "out", "--shard-size", 10]
     call = [sys.executable, "-m", "pipelines.score", *map(str, arguments)]
     process = subprocess.Popen(call, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
     while len(list(tmp_path.glob("out/_work/shards/*.json"))) < 2:
@@ -134,7 +134,7 @@ def test_killed_and_started_again(
     assert not list(tmp_path.glob("out/predictions_*")), "readers never see half a run"
     record = run(capsys, *arguments)
     assert record["resumed"] > 0
-    assert sorted(predictions(tmp_path / "out")) == sorted(map(str, photos.glob("*/*.jpg")))
+    assert sorted(predictions(tmp_path / "out")) == sorted(map(str, many_photos.glob("*/*.jpg")))
 
 
 def test_what_an_interrupted_run_left_is_cleared(

@@ -11,6 +11,7 @@ from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import StoreError
 from transforms.files.filesystem import join, open_filesystem
 from transforms.store.delta import normal_path, one_line
+from transforms.store.log import AtVersion
 from transforms.store.table import FeatureTable
 
 _LOG = "_delta_log"
@@ -73,13 +74,13 @@ def list_tables(store: str) -> list[TableEntry]:
     )
 
 
-def open_table(store: str, encoder: str | None = None, version: int | None = None) -> FeatureTable:
+def open_table(store: str, encoder: str | None = None, version: AtVersion = None) -> FeatureTable:
     """Opens a table of a store.
 
     Args:
       encoder: an encoder's fingerprint (or at least 8 digits of it), the table's name, or the encoder's name
         when one table has it; none when the store has one table only.
-      version: of the table; the newest by default.
+      version: of the table, a number or a time; the newest by default.
 
     Raises:
       StoreError: as list_tables; also when no table or several are meant, naming those there are.

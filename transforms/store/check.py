@@ -50,14 +50,14 @@ def check_parts(root: str, parts: Sequence[Part], schema: pa.Schema, fingerprint
     return [action for action, part in zip(actions, parts, strict=True) if part.rows]
 
 
-def add_action(part: Part, footer: pq.FileMetaData) -> AddAction:
-    """Returns the log entry of a part, with the statistics of its footer."""
+def add_action(part: Part, footer: pq.FileMetaData, data_change: bool = True) -> AddAction:
+    """Returns the log entry of a part, with the statistics of its footer; no ``data_change`` when rows only move."""
     return AddAction(
         path=part.path,
         size=part.size,
         partition_values={},
         modification_time=int(time.time() * 1000),
-        data_change=True,
+        data_change=data_change,
         stats=json.dumps(footer_statistics(footer)),
     )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import platform
 import random
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -86,6 +89,40 @@ def append(
     raise CommitError(f"nothing was published to {path}: others committed {_ATTEMPTS} times meanwhile; run again")
 
 
+def exchange(
+    path: str,
+    run_id: str,
+    choose: Callable[[DeltaTable], list[AddAction | RemoveAction]],
+    schema: pa.Schema,
+    metadata: Mapping[str, str],
+) -> int:
+    """Commits what ``choose`` makes of the newest version; asks again whenever another commit was faster.
+
+    Returns:
+      The version that was made, or the newest one when there was nothing to do.
+
+    Raises:
+      CommitError: nothing was committed.
+    """
+    table = _open(path)
+    for attempt in range(_ATTEMPTS):
+        actions = choose(table)
+        if not actions:
+            return int(table.version())
+        _check_schema(table, path, schema)
+        failure = _commit(table, actions, schema, _properties(table, run_id, (), metadata))
+        newest = _open(path)
+        done = _published(newest, path, run_id, ())
+        if done is not None:
+            _sync_log(path, done.version)
+            return done.version
+        if failure is not None and newest.version() == table.version():
+            raise CommitError(f"nothing was committed to {path}: {failure}") from failure
+        table = newest
+        time.sleep(random.uniform(0, min(1.0, 0.02 * 2 ** min(attempt, 6))))
+    raise CommitError(f"nothing was committed to {path}: others committed {_ATTEMPTS} times meanwhile; run again")
+
+
 def _open(path: str, version: int | None = None) -> DeltaTable:
     with delta.errors_as(CommitError, f"{path} cannot be opened"):
         return delta.open_delta(path, version)
@@ -152,11 +189,21 @@ def _actions(
 def _properties(table: DeltaTable, run_id: str, parts: Sequence[Part], metadata: Mapping[str, str]) -> CommitProperties:
     rows = sum(part.rows for part in parts)
     given: dict[str, Any] = {f"heliograph.{key}": str(value) for key, value in metadata.items()}
+    given = {"heliograph.by": author(), **given}
     return CommitProperties(
         custom_metadata={**given, "heliograph.run_id": run_id, _ROWS_KEY: str(rows)},
         max_commit_retries=0,
         app_transactions=[Transaction(run_id, table.version() + 1)],
     )
+
+
+def author() -> str:
+    """Returns ``user@host`` of this process; a user id where the system knows no name for it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{platform.node()}"
 
 
 def _commit(

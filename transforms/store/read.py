@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
+import operator
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -47,6 +49,71 @@ class Features:
     attributes: list[dict[str, str]] = dataclasses.field(default_factory=list)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The rows of a table that are wanted; plain data. What is None or empty does not matter.
+
+    Attributes:
+      equal: column to the values that are wanted, for ``split`` and ``view_id``.
+      labels: a row has at least one of them.
+      attributes: name to the values of which the row has one.
+    """
+
+    equal: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+    attributes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        splits: Collection[str] | None = None,
+        labels: Collection[str] | None = None,
+        attributes: Mapping[str, str | Collection[str]] | None = None,
+        views: Collection[int] | None = None,
+    ) -> Selection:
+        """Returns the selection; a string stands for itself, not for its letters."""
+        wanted = {"split": _several(splits), "view_id": _several(views)}
+        return cls(
+            equal={name: tuple(sorted(values)) for name, values in wanted.items() if values is not None},
+            labels=None if labels is None else tuple(sorted(_several(labels) or ())),
+            attributes={name: tuple(sorted(_several(values) or ())) for name, values in (attributes or {}).items()},
+        )
+
+    @property
+    def columns(self) -> list[str]:
+        """What must be read to tell the rows."""
+        labels = ["labels"] if self.labels is not None else []
+        return [*self.equal, *labels, *(["attributes"] if self.attributes else [])]
+
+    def may_match(self, footer: pq.FileMetaData, group: int) -> bool:
+        """Tells from a row group's statistics whether it can hold a wanted row."""
+        places = {footer.schema.column(index).path: index for index in range(footer.num_columns)} if self.equal else {}
+        for name, wanted in self.equal.items():
+            statistics = footer.row_group(group).column(places[name]).statistics
+            if statistics is None or not statistics.has_min_max:
+                continue
+            if not any(statistics.min <= value <= statistics.max for value in wanted):
+                return False
+        return True
+
+    def mask(self, table: pa.Table) -> np.ndarray | None:
+        """Returns ``bool[N]``, true for the rows that are wanted; None for all."""
+        masks = []
+        for name, wanted in self.equal.items():
+            column = table.column(name)
+            masks.append(pc.is_in(column, value_set=pa.array(wanted, type=column.type)).to_numpy())
+        if self.labels is not None:
+            masks.append(_rows_with(table.column("labels"), "labels", self.labels))
+        for name, values in self.attributes.items():
+            masks.append(_rows_with(table.column("attributes"), name, values))
+        return np.logical_and.reduce(masks) if masks else None
+
+    def expression(self) -> pc.Expression | None:
+        """Returns what of the selection an Arrow expression can say: splits and views."""
+        terms = [pc.field(name).isin(list(wanted)) for name, wanted in self.equal.items()]
+        return functools.reduce(operator.and_, terms) if terms else None
+
+
 class _Piece(NamedTuple):
     file: DataFile
     footer: pq.FileMetaData
@@ -74,20 +141,32 @@ def read_features(
     Raises:
       StoreError: for a file that is missing or damaged, or vectors of another length.
     """
-    schema = subset(feature_schema(table.specification.dimension), [*columns, "embedding"])
-    root, _ = open_filesystem(table.path)
-    filters = _filters(splits, views)
+    selection = Selection.of(splits, views=views)
+    return read_matrix(table.path, table.data_files(), table.specification.dimension, selection, columns, threads)
+
+
+def read_matrix(
+    path: str,
+    data_files: Sequence[DataFile],
+    dimension: int,
+    selection: Selection,
+    columns: Sequence[str] = METADATA_COLUMNS,
+    threads: int | None = None,
+) -> Features:
+    """Reads the selected rows of a table's data files; see read_features."""
+    schema = subset(feature_schema(dimension), [*columns, "embedding"])
+    root, _ = open_filesystem(path)
 
     def plan(file: DataFile) -> list[_Piece]:
-        return list(_plan(root, file, filters))
+        return list(_plan(root, file, selection))
 
     def read(piece: _Piece, start: int) -> pa.Table:
         return _read_piece(root, piece, schema, matrix[start : start + piece.rows])
 
     with ThreadPoolExecutor(threads or min(4, os.cpu_count() or 1)) as pool:
-        pieces = [piece for planned in pool.map(plan, table.data_files()) for piece in planned]
+        pieces = [piece for planned in pool.map(plan, data_files) for piece in planned]
         ends = list(itertools.accumulate((piece.rows for piece in pieces), initial=0))
-        matrix = np.empty((ends[-1], table.specification.dimension), dtype=np.float32)
+        matrix = np.empty((ends[-1], dimension), dtype=np.float32)
         tables = list(pool.map(read, pieces, ends))
     metadata = subset(schema, columns)
     return _features(matrix, pa.concat_tables([metadata.empty_table(), *tables]))
@@ -115,17 +194,37 @@ def read_file(
 ) -> Iterator[pa.RecordBatch]:
     """Yields rows of one data file as record batches with exactly ``columns``."""
     schema = subset(feature_schema(0).remove_metadata(), columns)
-    filters = _filters(splits, views)
-    read = subset(feature_schema(0).remove_metadata(), dict.fromkeys([*columns, *filters]))
+    selection = Selection.of(splits, views=views)
+    read = subset(feature_schema(0).remove_metadata(), dict.fromkeys([*columns, *selection.columns]))
     root, path = open_filesystem(data_file)
     with file_errors(path), root.open_input_file(path) as source:
         file = pq.ParquetFile(source)
-        groups = [group for group in range(file.num_row_groups) if _may_match(file.metadata, group, filters)]
+        groups = [group for group in range(file.num_row_groups) if selection.may_match(file.metadata, group)]
         for batch in file.iter_batches(batch_rows, row_groups=groups, columns=read.names, use_threads=False):
             found = conform(pa.Table.from_batches([batch]), read)
-            mask = _mask(found, filters)
+            mask = selection.mask(found)
             kept = found if mask is None else found.filter(pa.array(mask))
             yield from kept.select(schema.names).to_batches()
+
+
+def read_row_group(file: pq.ParquetFile, group: int, columns: Sequence[str], selection: Selection) -> pa.Table:
+    """Returns the selected rows of a row group with exactly ``columns``."""
+    read = subset(feature_schema(0).remove_metadata(), dict.fromkeys([*columns, *selection.columns]))
+    found = conform(file.read_row_group(group, columns=read.names, use_threads=False), read)
+    mask = selection.mask(found)
+    return (found if mask is None else found.filter(pa.array(mask))).select(list(columns))
+
+
+def features_of(batch: pa.RecordBatch, dimension: int) -> Features:
+    """Returns a batch's rows as Features; its vectors are not copied."""
+    table = pa.Table.from_batches([batch])
+    (vectors,) = vectors_of(table.column("embedding"), dimension, "the batch")
+    return _features(vectors, table.drop_columns(["embedding"]))
+
+
+def concatenate(columns: Sequence[pa.Array], kind: pa.DataType) -> pa.Array:
+    """Joins pieces of a column; none make an empty one."""
+    return pa.concat_arrays([pa.array([], kind), *columns])
 
 
 def vectors_of(column: pa.ChunkedArray, dimension: int, path: str) -> Iterator[np.ndarray]:
@@ -137,19 +236,19 @@ def vectors_of(column: pa.ChunkedArray, dimension: int, path: str) -> Iterator[n
         yield values.reshape(len(chunk), dimension)
 
 
-def _plan(root: fs.FileSystem, file: DataFile, filters: dict[str, list[Any]]) -> Iterator[_Piece]:
+def _plan(root: fs.FileSystem, file: DataFile, selection: Selection) -> Iterator[_Piece]:
     """Yields the row groups of a file that hold wanted rows, and which rows those are."""
     path = open_filesystem(file.uri)[1]
-    schema = subset(feature_schema(0), filters)
     with file_errors(path), root.open_input_file(path) as source:
         opened = pq.ParquetFile(source)
         for group in range(opened.num_row_groups):
-            if not _may_match(opened.metadata, group, filters):
+            if not selection.may_match(opened.metadata, group):
                 continue
             rows, mask = opened.metadata.row_group(group).num_rows, None
-            if filters:
+            if selection.columns:
+                schema = subset(feature_schema(0), selection.columns)
                 found = opened.read_row_group(group, columns=schema.names, use_threads=False)
-                mask = _mask(conform(found, schema), filters)
+                mask = selection.mask(conform(found, schema))
             wanted = rows if mask is None else int(mask.sum())
             if wanted:
                 yield _Piece(file, opened.metadata, group, None if wanted == rows else mask, wanted)
@@ -176,32 +275,6 @@ def _read_piece(root: fs.FileSystem, piece: _Piece, schema: pa.Schema, matrix: n
     return metadata.filter(pa.array(piece.mask))
 
 
-def _filters(splits: Collection[str] | None, views: Collection[int] | None) -> dict[str, list[Any]]:
-    wanted = {"split": splits, "view_id": views}
-    return {name: sorted(values) for name, values in wanted.items() if values is not None}
-
-
-def _may_match(footer: pq.FileMetaData, group: int, filters: dict[str, list[Any]]) -> bool:
-    """Tells from a row group's statistics whether it can hold a wanted row."""
-    columns = {footer.schema.column(index).path: index for index in range(footer.num_columns)} if filters else {}
-    for name, wanted in filters.items():
-        statistics = footer.row_group(group).column(columns[name]).statistics
-        if statistics is None or not statistics.has_min_max:
-            continue
-        if not any(statistics.min <= value <= statistics.max for value in wanted):
-            return False
-    return True
-
-
-def _mask(table: pa.Table, filters: dict[str, list[Any]]) -> np.ndarray | None:
-    mask: np.ndarray | None = None
-    for name, wanted in filters.items():
-        column = table.column(name)
-        hits = pc.is_in(column, value_set=pa.array(wanted, type=column.type)).to_numpy()
-        mask = hits if mask is None else mask & hits
-    return mask
-
-
 def _features(matrix: np.ndarray, metadata: pa.Table) -> Features:
     names = {"image_id": "image_ids", "image_uri": "image_uris", "split": "splits", "group": "groups"}
     fields: dict[str, Any] = {}
@@ -224,6 +297,26 @@ def _pairs(chunk: pa.MapArray) -> Iterator[list[tuple[str, str]]]:
     pairs = list(zip(chunk.keys.to_pylist(), chunk.items.to_pylist(), strict=True))
     for begin, end in itertools.pairwise(offsets):
         yield pairs[begin:end]
+
+
+def _several(values: Any) -> Any:
+    return [values] if isinstance(values, str | int) else values
+
+
+def _rows_with(column: pa.ChunkedArray, name: str, wanted: Sequence[str]) -> np.ndarray:
+    """Returns ``bool[N]``: the row's list, or the map's value of ``name``, has one of the wanted texts."""
+    found = []
+    for chunk in column.chunks:
+        is_map = pa.types.is_map(chunk.type)
+        first, last = (chunk.offsets[0].as_py(), chunk.offsets[-1].as_py()) if len(chunk) else (0, 0)
+        texts = (chunk.items if is_map else chunk.values).slice(first, last - first)
+        hits = pc.fill_null(pc.is_in(texts, value_set=pa.array(wanted, pa.string())), False)
+        if is_map:
+            hits = pc.and_(hits, pc.equal(chunk.keys.slice(first, last - first), name))
+        sums = np.concatenate([[0], np.cumsum(hits.to_numpy(zero_copy_only=False))])
+        offsets = chunk.offsets.to_numpy() - first
+        found.append(sums[offsets[1:]] > sums[offsets[:-1]])
+    return np.concatenate(found) if found else np.zeros(0, dtype=bool)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from transforms.errors import StoreError
 from transforms.store import commit, delta
 from transforms.store.commit import Committed
 from transforms.store.delta import DataFile
+from transforms.store.log import AtVersion, resolve_version
 from transforms.store.schema import (
     feature_schema,
     file_metadata,
@@ -79,15 +80,15 @@ class FeatureTable:
         return table
 
     @classmethod
-    def open(cls, path: str, version: int | None = None) -> FeatureTable:
-        """Opens a table at its newest version, or at ``version``.
+    def open(cls, path: str, version: AtVersion = None) -> FeatureTable:
+        """Opens a table at its newest version, at ``version``, or at the one that was the newest at a time.
 
         Raises:
-          StoreError: for no table, a version that is not there, a table whose columns were changed or with
-            features of Delta that hide rows from a plain Parquet reader.
+          StoreError: for no table, a version that is not there, a time before the first one, a table whose columns
+            were changed or with features of Delta that hide rows from a plain Parquet reader.
         """
         place = delta.normal_path(path)
-        log = _open_log(place, version)
+        log = _open_log(place, resolve_version(place, version))
         specification, golden = read_configuration(log.metadata().configuration, place)
         _check_protocol(log, place)
         found = pa.schema(log.schema().to_arrow())
@@ -158,7 +159,10 @@ def _create(path: str, specification: EncoderSpecification, configuration: dict[
         description=f"Vectors of {specification.name} ({specification.source})",
         configuration=configuration,
         storage_options=delta.storage_options(path),
-        commit_properties=CommitProperties(max_commit_retries=0),  # else the loser of a race writes version 1
+        commit_properties=CommitProperties(
+            custom_metadata={"heliograph.by": commit.author(), "heliograph.operation": "create"},
+            max_commit_retries=0,  # else the loser of a race writes version 1
+        ),
         raise_if_key_not_exists=False,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from transforms.errors import CommitError
 from transforms.files.filesystem import join, open_filesystem
+from transforms.store.delta import one_line
 from transforms.store.schema import DIMENSION_KEY, STATISTICS_COLUMNS
 
 ROW_GROUP_ROWS = 1024
@@ -43,6 +45,9 @@ class PartWriter:
 
     An exception inside ``with`` leaves no file. Memory is bounded by a row group.
 
+    Raises:
+      CommitError: the disk is full, or the directory may not be written.
+
     Args:
       root: path or address of the table or directory.
       path: of the part, relative to ``root``; unique to the attempt.
@@ -65,13 +70,15 @@ class PartWriter:
         self._filesystem, base = open_filesystem(root)
         self._target = join(base, path)
         parent, name = self._target.rsplit("/", 1)
-        self._filesystem.create_dir(parent, recursive=True)
+        with self._writing():
+            self._filesystem.create_dir(parent, recursive=True)
         local = isinstance(self._filesystem, fs.LocalFileSystem)
         self._temporary = f"{parent}/.{name}.{uuid.uuid4().hex[:8]}.tmp" if local else self._target
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
         self._part: Part | None = None
-        self._stream = self._filesystem.open_output_stream(self._temporary)
+        with self._writing():
+            self._stream = self._filesystem.open_output_stream(self._temporary)
         try:
             self._writer = _parquet_writer(self._stream, schema.with_metadata(dict(metadata)), compression)
         except BaseException:
@@ -106,7 +113,8 @@ class PartWriter:
         table = pa.Table.from_batches(self._waiting, schema=self._schema)
         rows = table.num_rows if whole else table.num_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS
         if rows:
-            self._writer.write_table(table.slice(0, rows), row_group_size=ROW_GROUP_ROWS)
+            with self._writing():
+                self._writer.write_table(table.slice(0, rows), row_group_size=ROW_GROUP_ROWS)
         self._waiting = table.slice(rows).to_batches()
         self._waiting_rows = table.num_rows - rows
 
@@ -130,13 +138,25 @@ class PartWriter:
 
     def _publish(self) -> None:
         self._flush(whole=True)
-        self._writer.close()
-        self._stream.close()
-        if self._temporary != self._target:
-            sync(self._temporary)
-            os.replace(self._temporary, self._target)
-            sync(os.path.dirname(self._target))
+        with self._writing():
+            self._writer.close()
+            self._stream.close()
+            if self._temporary != self._target:
+                sync(self._temporary)
+                os.replace(self._temporary, self._target)
+                sync(os.path.dirname(self._target))
         self._part = Part(self._path, self.rows, self._filesystem.get_file_info(self._target).size)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns a full disk or a lost permission into words."""
+        try:
+            yield
+        except OSError as error:
+            raise CommitError(
+                f"{self._target} cannot be written ({one_line(error)}); make room or give permission and run "
+                "again: what is finished is kept"
+            ) from error
 
     def _discard(self) -> None:
         self._waiting = []

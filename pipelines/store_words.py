@@ -1,0 +1,207 @@
+"""What the actions of ``heliograph store`` take and what they say: their flags and their words for a person."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pipelines import options
+from transforms.store.compact import TARGET_BYTES
+from transforms.store.export import FORMATS, ROWS_PER_FILE
+from transforms.store.vacuum import LEAST_HOURS, RETENTION_HOURS
+
+Record = Mapping[str, Any]
+_SHOWN = 20
+
+
+def no_flags(_: argparse.ArgumentParser) -> None:
+    """Adds nothing."""
+
+
+def verify_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of verify."""
+    options.add_version_flag(parser)
+    parser.add_argument(
+        "--skip-golden", action="store_true", help="do not load the encoder to check its golden vectors"
+    )
+    parser.add_argument("--trust-model", action="store_true", help="load an encoder that carries code")
+
+
+def retract_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of retract."""
+    parser.add_argument("--image-id", action="append", default=[], metavar="ID", help="may be given several times")
+    parser.add_argument("--image-uri", action="append", default=[], metavar="URI", help="as the rows have it")
+    parser.add_argument("--group", action="append", default=[], metavar="KEY", help="all images of a group")
+    parser.add_argument("--manifest", action="append", default=[], metavar="FILE", help="all images that it lists")
+    parser.add_argument("--input-root", metavar="DIR", help="as it was given to embed for the manifest")
+    _add_dry_run(parser)
+
+
+def compact_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of compact."""
+    default = TARGET_BYTES / 1e6
+    parser.add_argument(
+        "--target-mb", type=options.positive(float), default=default, help=f"size of a large file (default {default:g})"
+    )
+    _add_dry_run(parser)
+
+
+def vacuum_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of vacuum."""
+    parser.add_argument(
+        "--retention-hours",
+        type=float,
+        default=RETENTION_HOURS,
+        metavar="H",
+        help=f"versions of that long ago stay readable (default {RETENTION_HOURS:g}, at least {LEAST_HOURS:g})",
+    )
+    parser.add_argument("--models", nargs="+", default=[], metavar="DIR", help="keep the versions these models cite")
+    parser.add_argument("--keep-version", type=int, action="append", default=[], metavar="N", help="keep it as well")
+    parser.add_argument("--force", action="store_true", help="no run is in progress: any retention is allowed")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be removed, remove nothing")
+
+
+def export_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of export."""
+    options.add_version_flag(parser)
+    parser.add_argument("--format", required=True, choices=list(FORMATS))
+    parser.add_argument("--output", required=True, metavar="DIR", help="new directory, complete when it appears")
+    parser.add_argument("--split", action="append", default=[], help="only this one; may be given several times")
+    parser.add_argument("--label", action="append", default=[], help="only images with this label, or another given")
+    parser.add_argument("--attribute", action="append", default=[], metavar="NAME=VALUE", help="only images with it")
+    parser.add_argument("--all-views", action="store_true", help="augmented views as well")
+    parser.add_argument(
+        "--rows-per-file", type=options.positive(int), default=ROWS_PER_FILE, help="where files are cut"
+    )
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, do nothing")
+    parser.add_argument("--run-id", help="name of the run in the log; the same id is done once")
+
+
+def _list_words(record: Record) -> str:
+    rows = [
+        (t["name"], f"{t['rows']:,}", str(t["dimension"]), _size(t["bytes"]), str(t["version"]), t["changed"] or "")
+        for t in record["tables"]
+    ]
+    return _columns([("table", "rows", "dimension", "size", "version", "last change (UTC)"), *rows])
+
+
+def _show_words(record: Record) -> str:
+    lines: list[str] = []
+    for table in record["tables"]:
+        lines.append(
+            f"{table['path']}: {table['rows']:,} rows of {table['encoder']} ({table['encoder_fingerprint']}), "
+            f"{table['dimension']} values, {table['files']} files, {_size(table['bytes'])}"
+        )
+        rows = [("version", "time (UTC)", "what", "rows", "added", "removed", "by", "run")]
+        for entry in table["versions"]:
+            gone = " (vacuumed)" if entry["missing"] else ""
+            known = "?" if entry["rows"] is None else f"{entry['rows']:,}"
+            change = (f"+{entry['rows_added']:,}", f"-{entry['rows_removed']:,}")
+            who = (entry["by"] or "another tool", entry["run_id"])
+            rows.append(
+                (f"{entry['version']}{gone}", (entry["time"] or "")[:19], entry["operation"], known, *change, *who)
+            )
+        lines.append(_columns(rows))
+    return "\n".join(lines)
+
+
+def _verify_words(record: Record) -> str:
+    lines: list[str] = []
+    for table in record["tables"]:
+        name = table["table"].rsplit("/", 1)[-1]
+        lines += [f"{name}: {problem}" for problem in table["problems"]]
+        state = f"{len(table['problems'])} problems" if table["problems"] else "sound"
+        golden = "golden images encoded alike" if table["golden"] else "golden images not encoded"
+        golden = golden if not any(p.startswith("golden") for p in table["problems"]) else "golden images fail"
+        lines.append(
+            f"{name}: {state}; version {table['version']}, {table['files']} files, {table['rows']:,} rows, {golden}"
+        )
+        lines += [f"{name}: orphan {orphan}" for orphan in table["orphans"][:_SHOWN]]
+        if table["orphans"]:
+            count = len(table["orphans"])
+            lines.append(f"{name}: {count} orphans, harmless: of a run in progress, or for `heliograph store vacuum`")
+    return "\n".join(lines)
+
+
+def _retract_words(record: Record) -> str:
+    lines: list[str] = []
+    for table in record["tables"]:
+        name, count = table["table"].rsplit("/", 1)[-1], len(table["image_ids"])
+        verb = "would be retracted" if record["dry_run"] else "retracted"
+        if count:
+            place = "" if record["dry_run"] else f"; version {table['version']} is without them"
+            lines.append(f"{name}: {count:,} images ({table['rows']:,} rows) {verb}{place}")
+        else:
+            lines.append(f"{name}: nothing to retract, it has none of these images")
+    if record["unknown"]:
+        shown = ", ".join(record["unknown"][:3])
+        lines.append(f"{len(record['unknown']):,} of what was named is in no table; for example {shown}")
+    if any(table["image_ids"] for table in record["tables"]):
+        lines.append(
+            "older versions keep these rows, and their files hold them, until `heliograph store vacuum`; an embed "
+            "that lists the images will add them again"
+        )
+    return "\n".join(lines)
+
+
+def _compact_words(record: Record) -> str:
+    verb = "would become" if record["dry_run"] else "became"
+    lines = []
+    for table in record["tables"]:
+        name = table["table"].rsplit("/", 1)[-1]
+        if table["rows_rewritten"]:
+            lines.append(
+                f"{name}: {table['files_before']} files {verb} {table['files_after']}, "
+                f"{table['rows_rewritten']:,} rows copied; version {table['version']}"
+            )
+        else:
+            lines.append(f"{name}: nothing to compact in {table['files_before']} files")
+    return "\n".join(lines)
+
+
+def _vacuum_words(record: Record) -> str:
+    verb = "would be removed" if record["dry_run"] else "removed"
+    lines = []
+    for table in record["tables"]:
+        name = table["table"].rsplit("/", 1)[-1]
+        lines.append(
+            f"{name}: {len(table['replaced'])} replaced files, {len(table['orphans'])} orphans and "
+            f"{len(table['work'])} stale work files {verb}, {_size(table['bytes'])}"
+        )
+        if table["lost_versions"]:
+            versions = ", ".join(map(str, table["lost_versions"]))
+            lines.append(f"{name}: versions that can no longer be read: {versions}")
+        if table["kept_versions"]:
+            lines.append(f"{name}: kept because they are cited: {', '.join(map(str, table['kept_versions']))}")
+        if table["running"]:
+            lines.append(f"{name}: a run may be in progress, so its files were left; --force when none is")
+    return "\n".join(lines)
+
+
+def _export_words(record: Record) -> str:
+    return f"{record['rows']:,} rows of version {record['version']} in {record['output']} ({record['format']})"
+
+
+WORDS: dict[str, Callable[[Record], str]] = {
+    "list": _list_words,
+    "show": _show_words,
+    "verify": _verify_words,
+    "retract": _retract_words,
+    "compact": _compact_words,
+    "vacuum": _vacuum_words,
+    "export": _export_words,
+}
+"""Name of an action to what its record says to a person."""
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:,.2f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
