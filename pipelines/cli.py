@@ -18,6 +18,7 @@ COMMANDS = {
     "score": "classify images, or stored features, with a model",
     "evaluate": "measure predictions, overall and per slice, and make a report",
     "store": "list, show, verify, retract, compact, vacuum and export stored features",
+    "retry": "try the images again that failed",
     "demo": "run all of it on photographs of solar cells",
 }
 """Each is a module of this package with ``main(argv) -> int``."""

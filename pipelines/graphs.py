@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import apache_beam as beam
 
 from pipelines import runner
 from pipelines.progress import ProgressLine
+from pipelines.run_record import configuration_json
 from transforms.commit_parts import CommitOptions, CommitParts, commit_features, commit_predictions
 from transforms.embed_shards import EmbedShards
+from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import TooManyFailuresError
 from transforms.list_images import ListImages
 from transforms.model.directory import ModelDirectory
@@ -20,8 +23,60 @@ from transforms.score_shards import ScoreShards, rows_of, stored_shards
 from transforms.shards.embedder import EmbedOptions
 from transforms.shards.predictor import ScoreOptions
 from transforms.shards.workspace import Workspace
+from transforms.sources.columns import Columns
 from transforms.sources.dialects import Source
+from transforms.sources.split import SplitRatios
+from transforms.store.catalog import table_path
 from transforms.store.table import FeatureTable
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbedConfiguration:
+    """What ``heliograph embed`` was asked to do; written into the run record."""
+
+    input: tuple[str, ...]
+    input_format: str | None
+    input_root: str | None
+    columns: Columns
+    store: str
+    encoder: str
+    split: str
+    max_failures: str
+    shard_size: int
+    batch_size: int
+    threads: int | None
+    image_timeout: float
+    run_id: str
+    sync: bool
+    trust_model: bool
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> EmbedConfiguration:
+        """Reads what a run record holds."""
+        return cls(**{**fields, "input": tuple(fields["input"]), "columns": Columns(**fields["columns"])})
+
+    def graph(self, sources: Sequence[Source], specification: EncoderSpecification, started_at: float) -> EmbedGraph:
+        """Returns the graph that does it; the version of the table is the newest at this moment."""
+        table = table_path(self.store, specification)
+        embed = EmbedOptions(
+            table=table,
+            version=FeatureTable.open(table).version if FeatureTable.exists(table) else None,
+            specification=specification,
+            run_id=self.run_id,
+            roots=tuple(sorted({source.root for source in sources})),
+            split=SplitRatios.parse(self.split),
+            batch_size=self.batch_size,
+            threads=self.threads or 0,
+            timeout_seconds=self.image_timeout,
+            trust_model=self.trust_model,
+        )
+        commit = CommitOptions(
+            run_id=self.run_id,
+            started_at=started_at,
+            max_failures=self.max_failures,
+            configuration=configuration_json(self),
+        )
+        return EmbedGraph(sources=sources, embed=embed, commit=commit, shard_size=self.shard_size, sync=self.sync)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,12 +88,16 @@ class EmbedGraph:
       embed: how it is embedded.
       commit: how it is published.
       shard_size: images a shard, about.
+      sync: take out the rows of images that are not listed any more.
+      only: image ids to which the listing is narrowed; None for all.
     """
 
     sources: Sequence[Source]
     embed: EmbedOptions
     commit: CommitOptions
     shard_size: int
+    sync: bool = False
+    only: frozenset[str] | None = None
 
     def run(self, beam_args: Sequence[str]) -> TooManyFailuresError | None:
         """Runs it; returns the error of a run that published and still failed."""
@@ -51,20 +110,67 @@ class EmbedGraph:
         return PlanShards(
             purpose=f"embed {embed.specification.fingerprint} {'/'.join(map(str, embed.split))}",
             shard_size=self.shard_size,
-            roots=embed.roots,
+            scopes=() if self.only is not None else tuple(source.scope for source in self.sources),
             table=embed.table,
             version=embed.version,
             split=embed.split,
         )
 
     def _build(self, pipeline: beam.Pipeline) -> None:
-        listed = pipeline | beam.Create(list(self.sources)) | ListImages()
-        shards, planned = listed | self.plan()
+        listed = pipeline | beam.Create(list(self.sources)) | ListImages(only=self.only)
+        shards, planned, gone = listed | self.plan()
         workspace = Workspace(root=self.embed.table)
         announced = shards | AnnouncePlan(workspace=workspace, run_id=self.embed.run_id, count=images_of)
         results = announced | EmbedShards(options=self.embed)
-        _ = (results, planned) | CommitParts(
+        if not self.sync:
+            gone = pipeline | "GoneStay" >> beam.Create([], reshuffle=False)
+        _ = (results, planned, gone) | CommitParts(
             publish=functools.partial(commit_features, embed=self.embed, options=self.commit)
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoreConfiguration:
+    """What ``heliograph score`` was asked to do; written into the run record."""
+
+    input: tuple[str, ...]
+    input_format: str | None
+    input_root: str | None
+    columns: Columns
+    store: str | None
+    version: int | None
+    model: str
+    output: str
+    max_failures: str
+    shard_size: int
+    run_id: str
+    score: ScoreOptions
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> ScoreConfiguration:
+        """Reads what a run record holds."""
+        score = fields["score"]
+        lists = {name: tuple(score[name]) for name in ("roots", "formats")}
+        given = {"input": tuple(fields["input"]), "columns": Columns(**fields["columns"])}
+        return cls(**{**fields, **given, "score": ScoreOptions(**{**score, **lists})})
+
+    def graph(
+        self, sources: Sequence[Source], model: ModelDirectory, table: FeatureTable | None, started_at: float
+    ) -> ScoreGraph:
+        """Returns the graph that does it."""
+        commit = CommitOptions(
+            run_id=self.run_id,
+            started_at=started_at,
+            max_failures=self.max_failures,
+            configuration=configuration_json(self),
+        )
+        return ScoreGraph(
+            sources=sources,
+            table=table,
+            model=model,
+            score=self.score,
+            commit=commit,
+            shard_size=self.shard_size,
         )
 
 
@@ -98,7 +204,7 @@ class ScoreGraph:
         purpose = f"score {self.model.identifier} top {score.top_k} {','.join(sorted(score.formats))}"
         if self.table is None:
             listed = pipeline | beam.Create(list(self.sources)) | ListImages()
-            shards, planned = listed | PlanShards(purpose=purpose, shard_size=self.shard_size)
+            shards, planned, _ = listed | PlanShards(purpose=purpose, shard_size=self.shard_size)
         else:
             files = stored_shards(self.table, purpose)
             shards = pipeline | "StoredShards" >> beam.Create(files)
@@ -106,7 +212,8 @@ class ScoreGraph:
         count = images_of if self.table is None else rows_of
         announced = shards | AnnouncePlan(workspace=Workspace(root=score.output), run_id=score.run_id, count=count)
         results = announced | ScoreShards(options=score)
-        _ = (results, planned) | CommitParts(
+        nobody = pipeline | "Nobody" >> beam.Create([], reshuffle=False)
+        _ = (results, planned, nobody) | CommitParts(
             publish=functools.partial(
                 commit_predictions, output=score.output, model=self.model.provenance(), options=self.commit
             )

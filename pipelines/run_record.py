@@ -69,5 +69,10 @@ def summarise_images(record: Mapping[str, Any], verb: str, place: str) -> str:
     if record["failed"]:
         classes = ", ".join(f"{number} {name}" for name, number in record["failures"].items())
         lines.append(f"failed: {classes}; for example {record['failure_example']}")
+    removed = record["plan"]["removed"]
+    if record.get("retracted"):
+        lines.append(f"{record['retracted']:,} that the input has no longer were taken out; older versions keep them")
+    elif removed:
+        lines.append(f"{removed:,} in the store are not in the input any more; --sync takes them out")
     lines.append(place)
     return "\n".join(lines)

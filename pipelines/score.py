@@ -3,49 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
 from collections.abc import Sequence
 
 from pyarrow import fs
 
 from pipelines import cli, inputs, options, runner
-from pipelines.graphs import ScoreGraph
+from pipelines.graphs import ScoreConfiguration
 from pipelines.run_record import (
-    configuration_json,
     new_run_id,
     print_record,
     read_run_record,
     summarise_images,
 )
-from transforms.commit_parts import CommitOptions
 from transforms.errors import OptionError, StoreError
-from transforms.files.filesystem import check_writable, join, open_filesystem
+from transforms.files.filesystem import absolute, check_writable, join, open_filesystem
 from transforms.model.directory import ModelDirectory
 from transforms.shards.predictor import FORMATS, ScoreOptions
 from transforms.shards.workspace import WORK_DIRECTORY
-from transforms.sources.columns import Columns
 from transforms.sources.dialects import Source
 from transforms.store.catalog import open_table
 from transforms.store.table import FeatureTable
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoreConfiguration:
-    """What ``heliograph score`` was asked to do; written into the run record."""
-
-    input: tuple[str, ...]
-    input_format: str | None
-    input_root: str | None
-    columns: Columns
-    store: str | None
-    version: int | None
-    model: str
-    output: str
-    max_failures: str
-    shard_size: int
-    run_id: str
-    score: ScoreOptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,20 +58,7 @@ def _run(argv: Sequence[str] | None) -> int:
     if flags.input:
         sources = inputs.recognise_inputs(flags.input, flags.input_format, flags.input_root, columns)
     configuration = _configuration(flags, model, table, sources)
-    commit = CommitOptions(
-        run_id=configuration.run_id,
-        started_at=started_at,
-        max_failures=configuration.max_failures,
-        configuration=configuration_json(configuration),
-    )
-    graph = ScoreGraph(
-        sources=sources,
-        table=table,
-        model=model,
-        score=configuration.score,
-        commit=commit,
-        shard_size=configuration.shard_size,
-    )
+    graph = configuration.graph(sources, model, table, started_at)
     too_many = graph.run(beam_args)
     output = configuration.output
     record = read_run_record(join(output, "run.json"))
@@ -142,11 +107,11 @@ def _configuration(
         trust_model=flags.trust_model,
     )
     return ScoreConfiguration(
-        input=tuple(flags.input or ()),
+        input=tuple(map(absolute, flags.input or ())),
         input_format=flags.input_format,
-        input_root=flags.input_root,
+        input_root=flags.input_root and absolute(flags.input_root),
         columns=inputs.columns_of(flags),
-        store=flags.store,
+        store=flags.store and absolute(flags.store),
         version=score.version,
         model=model.path,
         output=output,

@@ -51,7 +51,11 @@ def run_record_address(table: str, run_id: str) -> str:
 
 
 def commit_features(
-    results: Sequence[ShardResult], planned: Mapping[str, int], embed: EmbedOptions, options: CommitOptions
+    results: Sequence[ShardResult],
+    planned: Mapping[str, int],
+    gone: Collection[str],
+    embed: EmbedOptions,
+    options: CommitOptions,
 ) -> dict[str, Any]:
     """Publishes the parts in one commit of the table, then the dead letters and the run record.
 
@@ -71,10 +75,10 @@ def commit_features(
         FeatureTable.create(embed.table, embed.specification, golden)
     table = FeatureTable.open(embed.table)
     parts = [Part(path=r.files["data"], rows=r.rows, size=r.sizes["data"]) for r in results if "data" in r.files]
-    replaced = sorted({image_id for result in results for image_id in result.replaced_ids})
+    replaced = sorted({image_id for result in results for image_id in result.replaced_ids}.union(gone))
     counts = {name: str(record[name]) for name in ("listed", "embedded", "reused", "failed")}
     version = table.version
-    if parts:
+    if parts or replaced:
         committed = table.append(options.run_id, parts, replaced, counts, base_version=embed.version)
         version = committed.version
         if committed.already:
@@ -84,6 +88,7 @@ def commit_features(
     record |= {
         "table": embed.table,
         "table_version": version,
+        "retracted": len(gone),
         "encoder": embed.specification.name,
         "encoder_fingerprint": embed.specification.fingerprint,
         "configuration": dict(options.configuration),
@@ -109,6 +114,7 @@ def _check_published(table: FeatureTable, version: int, parts: Sequence[Part], r
 def commit_predictions(
     results: Sequence[ShardResult],
     planned: Mapping[str, int],
+    _gone: Collection[str],
     output: str,
     model: Mapping[str, Any],
     options: CommitOptions,
@@ -183,30 +189,30 @@ def check_failures(record: Mapping[str, Any], max_failures: str, verb: str) -> N
         )
 
 
-Publish = Callable[[Sequence[ShardResult], Mapping[str, int]], dict[str, Any]]
-"""Publishes shard results, given the plan's counts; returns the run record."""
+Publish = Callable[[Sequence[ShardResult], Mapping[str, int], Collection[str]], dict[str, Any]]
+"""Publishes shard results, given the plan's counts and the images to take out; returns the run record."""
 
 
 @dataclasses.dataclass(kw_only=True)
 class CommitParts(beam.PTransform):
-    """Shard results and plan counts to the run record as JSON, with the publication on the way.
+    """Shard results, plan counts and ids to take out to the run record as JSON, with the publication on the way.
 
     Attributes:
-      publish: commit_features or commit_predictions, with all but the first two arguments bound.
+      publish: commit_features or commit_predictions, with all but the first three arguments bound.
     """
 
     publish: Publish
 
-    def expand(self, collections: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
+    def expand(self, collections: tuple[beam.PCollection, beam.PCollection, beam.PCollection]) -> beam.PCollection:
         """Maps ``publish`` over one element, after all shards."""
-        results, planned = collections
+        results, planned, gone = collections
         once = results.pipeline | "Once" >> beam.Create([None])
-        sides = (beam.pvalue.AsIter(results), beam.pvalue.AsDict(planned))
+        sides = (beam.pvalue.AsIter(results), beam.pvalue.AsDict(planned), beam.pvalue.AsIter(gone))
         return once | "Commit" >> beam.Map(_commit, *sides, publish=self.publish)
 
 
-def _commit(_: None, results: Iterable[str], planned: Mapping[str, int], publish: Publish) -> str:
-    return json.dumps(publish([ShardResult.from_json(result) for result in results], planned))
+def _commit(_: None, results: Iterable[str], planned: Mapping[str, int], gone: Iterable[str], publish: Publish) -> str:
+    return json.dumps(publish([ShardResult.from_json(result) for result in results], planned, list(gone)))
 
 
 def _prediction_name(kind: str, shard: str) -> str:

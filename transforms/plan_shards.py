@@ -17,7 +17,7 @@ from transforms.sources.split import SplitRatios
 from transforms.store.read import read_file
 from transforms.store.table import FeatureTable
 
-TODO, COUNTED = "todo", "counted"
+TODO, COUNTED, GONE = "todo", "counted", "gone"
 NEW, CHANGED, RELABELLED, REUSED, REMOVED, LISTED = (
     "new",
     "changed",
@@ -59,7 +59,7 @@ def known_images(data_file: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 def plan_image(
     references: Iterable[tuple[Any, ...]],
     known: Iterable[tuple[str, ...]],
-    roots: Iterable[str],
+    scopes: Iterable[str],
     split: SplitRatios | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """Decides what happens to the entries of one image id.
@@ -67,18 +67,19 @@ def plan_image(
     Args:
       references: packed, as they were listed; the same entry may come several times.
       known: the image's KnownImage, or none.
-      roots: below which an image that is known and not listed counts as removed.
+      scopes: beginnings of addresses; who is known there and not listed counts as removed.
       split: that images without a split of their own fall into; None when splits do not matter.
 
     Yields:
       ``(TODO, (packed reference, replaces a row))`` for each entry that becomes a row or a dead letter, and
-      ``(COUNTED, name)`` for the plan's figures.
+      ``(COUNTED, name)`` for the plan's figures, and ``(GONE, image id)`` for one that was removed.
     """
     listed = sorted(set(references))
     stored = next((KnownImage(*fields) for fields in known), None)
     if not listed:
-        if stored and any(stored.uri.startswith(root.rstrip("/") + "/") for root in roots):
+        if stored and any(stored.uri.startswith(scope) for scope in scopes if scope):
             yield COUNTED, REMOVED
+            yield GONE, ImageReference(stored.uri).image_id
         return
     first, *others = (ImageReference.unpack(fields) for fields in listed)
     yield COUNTED, LISTED
@@ -131,7 +132,7 @@ class PlanShards(beam.PTransform):
     Attributes:
       purpose: what will be done to the images; part of each shard's name.
       shard_size: images a shard, about.
-      roots: where an image that the table has and that is not listed any more counts as removed.
+      scopes: beginnings of addresses; who is known there and not listed counts as removed.
       table: of which known images are dropped; None to drop none.
       version: the table's.
       split: that images without a split of their own fall into; a stored row of another split is relabelled.
@@ -139,7 +140,7 @@ class PlanShards(beam.PTransform):
 
     purpose: str
     shard_size: int = 1000
-    roots: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
     table: str | None = None
     version: int | None = None
     split: SplitRatios | None = None
@@ -148,12 +149,12 @@ class PlanShards(beam.PTransform):
         if self.shard_size < 1:
             raise OptionError(f"--shard-size must be positive, got {self.shard_size}")
 
-    def expand(self, references: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
-        """Joins, counts, cuts; returns the shards and the pairs ``(name, number)`` of the plan."""
+    def expand(self, references: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection, beam.PCollection]:
+        """Joins, counts, cuts; returns shards, the plan's pairs ``(name, number)``, and the ids of who is gone."""
         planned = (
             {"listed": references | "KeyById" >> beam.Map(_keyed), "known": self._known(references.pipeline)}
             | "JoinKnown" >> beam.CoGroupByKey()
-            | "PlanImage" >> beam.FlatMap(_plan_keyed, self.roots, self.split).with_outputs(TODO, COUNTED)
+            | "PlanImage" >> beam.FlatMap(_plan_keyed, self.scopes, self.split).with_outputs(TODO, COUNTED, GONE)
         )
         # FlatMap yields (tag, value): the tagged outputs carry the values.
         total = planned[TODO] | "CountTodo" >> beam.combiners.Count.Globally()
@@ -163,7 +164,7 @@ class PlanShards(beam.PTransform):
             | "GroupShards" >> beam.GroupByKey()
             | "CutShards" >> beam.Map(_cut_keyed, self.purpose)
         )
-        return shards, planned[COUNTED] | "CountPlan" >> beam.combiners.Count.PerElement()
+        return shards, planned[COUNTED] | "CountPlan" >> beam.combiners.Count.PerElement(), planned[GONE]
 
     def _known(self, pipeline: beam.Pipeline) -> beam.PCollection:
         files: list[str] = []
@@ -215,10 +216,10 @@ def _keyed(fields: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
 
 
 def _plan_keyed(
-    keyed: tuple[str, Mapping[str, Iterable[tuple[Any, ...]]]], roots: tuple[str, ...], split: SplitRatios | None
+    keyed: tuple[str, Mapping[str, Iterable[tuple[Any, ...]]]], scopes: tuple[str, ...], split: SplitRatios | None
 ) -> Iterator[beam.pvalue.TaggedOutput]:
     _, sides = keyed
-    for tag, value in plan_image(sides["listed"], sides["known"], roots, split):
+    for tag, value in plan_image(sides["listed"], sides["known"], scopes, split):
         yield beam.pvalue.TaggedOutput(tag, value)
 
 

@@ -112,6 +112,24 @@ def test_a_changed_image_replaces_its_row(tmp_path: Path, capsys: pytest.Capture
     assert len(found.image_ids) == len(set(found.image_ids)) == 6
 
 
+def test_sync_takes_out_what_is_gone_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=3)
+    other = write_folder(tmp_path / "photos2", per_label=1, first_seed=40)
+    store = tmp_path / "store"
+    run(capsys, "--input", photos, "--input", other, "--store", store)
+    (photos / "disc" / "0001.jpg").unlink()
+    kept = run(capsys, "--input", photos, "--store", store)
+    assert (kept["plan"]["removed"], kept["retracted"], kept["table_version"]) == (1, 0, 1)
+    assert len(features(store).image_ids) == 8
+    record = run(capsys, "--input", photos, "--store", store, "--sync")
+    assert (record["plan"]["removed"], record["retracted"], record["table_version"]) == (1, 1, 2)
+    left = [*photos.glob("*/*.jpg"), *other.glob("*/*.jpg")]
+    assert sorted(features(store).image_uris) == sorted(map(str, left))
+    assert run(capsys, "--input", photos, "--store", store, "--sync")["table_version"] == 2
+    everything = read_features(open_table(str(store), version=1))
+    assert len(everything.image_ids) == 8
+
+
 def test_labels_that_changed_replace_the_row_without_the_network(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

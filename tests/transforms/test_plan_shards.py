@@ -11,7 +11,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from transforms.errors import OptionError
 from transforms.list_images import ListImages
-from transforms.plan_shards import COUNTED, TODO, KnownImage, PlanShards, cut_shard, plan_image, shard_key
+from transforms.plan_shards import COUNTED, GONE, TODO, KnownImage, PlanShards, cut_shard, plan_image, shard_key
 from transforms.shards.shard import Shard
 from transforms.sources.dialects import recognise
 from transforms.sources.reference import ImageReference, Member
@@ -24,7 +24,7 @@ def plan(listed: list[ImageReference], stored: ImageReference | None = None, spl
     known = []
     if stored is not None:
         known = [tuple(KnownImage(stored.uri, stored.fingerprint, stored.metadata_digest, split, "content"))]
-    return list(plan_image([reference.pack() for reference in listed], known, ["/p"]))
+    return list(plan_image([reference.pack() for reference in listed], known, ["/p/"]))
 
 
 def counts(planned: list[Any]) -> dict[str, int]:
@@ -73,7 +73,7 @@ def test_a_new_division_relabels_what_falls_elsewhere() -> None:
 
 
 def test_an_image_that_is_gone_counts_as_removed_below_the_roots_only() -> None:
-    assert counts(plan([], stored=CAT)) == {"removed": 1}
+    assert plan([], stored=CAT) == [(COUNTED, "removed"), (GONE, CAT.image_id)]
     assert counts(plan([], stored=CAT._replace(uri="/other/a.jpg"))) == {}
     assert counts(plan([], stored=CAT._replace(uri="/pp/a.jpg"))) == {}
 
@@ -122,7 +122,7 @@ def test_the_plan_of_a_pipeline_is_the_same_twice(tmp_path: Path) -> None:
     def run(name: str) -> tuple[list[Any], dict[str, int]]:
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
             listed = pipeline | beam.Create(recognise(str(manifest))) | ListImages()
-            shards, planned = listed | PlanShards(purpose="x", shard_size=100)
+            shards, planned, _ = listed | PlanShards(purpose="x", shard_size=100)
             for label, collection in (("shards", shards), ("counts", planned)):
                 lines = collection | f"Json{label}" >> beam.Map(json.dumps)
                 _ = lines | f"Write{label}" >> beam.io.WriteToText(str(tmp_path / f"{name}-{label}"), num_shards=1)

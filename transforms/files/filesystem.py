@@ -104,6 +104,11 @@ def check_writable(flag: str, address: str) -> str:
     return path
 
 
+def absolute(address: str) -> str:
+    """Returns an address that means the same in any directory."""
+    return local_path(address) if is_local(address) else address
+
+
 def join(root: str, *parts: str) -> str:
     """Appends path components to a path or address."""
     return "/".join([root.rstrip("/"), *parts])

@@ -53,6 +53,16 @@ class Source:
     columns: Columns = dataclasses.field(default_factory=Columns)
     split: str = ""
 
+    @property
+    def scope(self) -> str:
+        """What the addresses begin with that this source lists in full: who is known there and not listed is gone.
+
+        A manifest speaks for all below its root. Empty for a glob or a single image, which speak for nothing else.
+        """
+        if DIALECTS[self.dialect].is_container:
+            return f"{self.uri}#"
+        return "" if self.dialect in ("glob", "image") else f"{self.root.rstrip('/')}/"
+
     def list_images(self) -> Iterator[ImageReference]:
         """Lists the references, lazily."""
         references = with_fingerprints(DIALECTS[self.dialect].list_images(self))
