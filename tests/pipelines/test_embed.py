@@ -286,7 +286,13 @@ def test_killed_and_started_again(
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, many_photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--input", many_photos, "--store", tmp_path / "store", "--shard-size", 10]
-    process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    )
     wait_for(process, tmp_path / "store", "*/_work/shards/*.json", 2)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
