@@ -16,7 +16,7 @@ from pyarrow import fs
 
 from transforms.errors import InputError, ModelError
 from transforms.files import filesystem
-from transforms.model.directory import ModelDirectory, versions
+from transforms.model.directory import ModelDirectory, is_version, versions
 
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 _VERSION_MARKS = ("model.json", "saved_model.pb")
@@ -37,11 +37,20 @@ def check_target(model: str) -> None:
     for mark in _VERSION_MARKS:
         if system.get_file_info(f"{root}/{mark}").type == fs.FileType.File:
             raise ModelError(f"--model {model} is one version of a model; name the directory that it lies in")
+    others = [info.base_name for info in _children(system, root) if not is_version(info.base_name)]
+    if others:
+        raise ModelError(f"--model {model} holds other things ({min(others)} …); name an empty or a new directory")
     if filesystem.is_local(model):
         while not os.path.lexists(root):  # made when there is a model to put into it
             root = os.path.dirname(root)
         if not os.path.isdir(root) or not os.access(root, os.W_OK):
             raise ModelError(f"--model {model} cannot be written ({root}); name another place")
+
+
+def _children(system: fs.FileSystem, root: str) -> list[fs.FileInfo]:
+    """Returns what is in a directory, hidden names left out: an interrupted training may have left one."""
+    found = system.get_file_info(fs.FileSelector(root, allow_not_found=True))
+    return [info for info in found if not info.base_name.startswith(".")]
 
 
 def find_same(model: str, training_digest: str) -> ModelDirectory | None:

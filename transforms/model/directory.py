@@ -153,10 +153,11 @@ def versions(path: str) -> list[int]:
 def _versions(system: fs.FileSystem, root: str) -> list[int]:
     children = system.get_file_info(fs.FileSelector(root, allow_not_found=True))
     names = [info.base_name for info in children if info.type == fs.FileType.Directory]
-    return sorted(int(name) for name in names if _is_version(name))
+    return sorted(int(name) for name in names if is_version(name))
 
 
-def _is_version(name: str) -> bool:
+def is_version(name: str) -> bool:
+    """Returns whether a directory's name is that of a version: 1, 2, 3 …"""
     return name.isascii() and name.isdigit() and name == str(int(name)) and name != "0"
 
 
@@ -164,7 +165,7 @@ def _newest(system: fs.FileSystem, path: str, root: str) -> tuple[str, int]:
     name = root.rsplit("/", 1)[-1]
     markers = [f"{root}/model.json", f"{root}/saved_model.pb"]
     if any(info.type == fs.FileType.File for info in system.get_file_info(markers)):
-        return root, int(name) if _is_version(name) else 0
+        return root, int(name) if is_version(name) else 0
     found = _versions(system, root)
     if not found:
         raise ModelError(f"{path} holds no version of a model (MODEL/1, MODEL/2 …); `heliograph train` makes one")

@@ -72,7 +72,10 @@ def list_folder(root: str) -> Iterator[ImageReference]:
     base = local_path(root) if is_local(root) else root.rstrip("/")
     splits = _has_split_directories(base)
     for uri, fingerprint in walk:
-        if os.path.splitext(uri)[1].lower() in IMAGE_SUFFIXES:
+        if uri.endswith("/"):
+            problem = f"the directory {uri} cannot be listed; make it readable"
+            yield _representable(ImageReference(uri)).with_problem(ErrorClass.READ_ERROR, problem)
+        elif os.path.splitext(uri)[1].lower() in IMAGE_SUFFIXES:
             yield _reference(uri, fingerprint, base, splits)
 
 
@@ -134,11 +137,18 @@ def _representable(reference: ImageReference) -> ImageReference:
 
 
 def _walk_local(root: str) -> Iterator[tuple[str, str]]:
+    """Yields files and fingerprints; a directory below the root that cannot be listed comes itself, without one."""
     waiting = [root]
     while waiting:
         directory = waiting.pop()
-        with os.scandir(directory) as scan:
-            entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda e: e.name)
+        try:
+            with os.scandir(directory) as scan:
+                entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda e: e.name)
+        except OSError:
+            if directory == root:
+                raise
+            yield f"{directory}/", ""
+            continue
         for entry in entries:
             if not entry.is_dir():
                 yield entry.path, local_fingerprint(entry.path)

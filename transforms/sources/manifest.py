@@ -56,7 +56,7 @@ def reference_of(
         fields = metadata_of(row, columns or Columns(), (uri_column,))
     except UnicodeEncodeError:
         return ImageReference(uri=place).with_problem(ErrorClass.BAD_ROW, "the row is not UTF-8")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return ImageReference(uri=place).with_problem(ErrorClass.BAD_ROW, str(error))
     uri, problem = _address(address.strip(), root)
     reference = ImageReference(uri=uri, fingerprint="" if problem else _fingerprint(uri), **fields)

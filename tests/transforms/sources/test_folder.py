@@ -95,3 +95,22 @@ def test_fingerprint_is_size_and_time(tmp_path: Path) -> None:
     assert local_fingerprint(str(path)) == "5-17"
     assert [r.fingerprint for r in list_file(str(path))] == ["5-17"]
     assert local_fingerprint(str(tmp_path / "none")) == ""
+
+
+def test_a_directory_that_cannot_be_listed_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, per_label=1)
+    scandir = os.scandir
+
+    def locked(path: str) -> object:
+        if str(path).endswith("/disc"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    good, bad = sorted(list_folder(str(tmp_path)), key=lambda reference: reference.problem)
+    assert good.labels == ("stripes",)
+    assert bad.uri == f"{tmp_path}/disc/"
+    assert bad.problem.startswith("READ_ERROR: the directory")
+    monkeypatch.setattr(os, "scandir", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(PermissionError):
+        list(list_folder(str(tmp_path)))
