@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: venv demo data test test-consumers check format lock clean
+.PHONY: venv demo data test test-twice test-consumers check format lock clean
 
 venv: $(VENV)/.installed
 
@@ -28,6 +28,10 @@ demo: venv data
 
 test: venv data
 	$(BIN)/python -m pytest -n 2
+
+# Beam runs every bundle twice: a side effect that is not idempotent shows.
+test-twice: venv
+	HELIOGRAPH_TEST_BEAM_FLAGS=--direct_runner_bundle_repeat=1 $(BIN)/python -m pytest -n 2 tests/pipelines/test_embed.py tests/pipelines/test_score.py tests/pipelines/test_evaluate.py
 
 # Feast and Spark, each in its own environment; needs Java and Maven.
 test-consumers: venv

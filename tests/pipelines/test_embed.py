@@ -20,6 +20,7 @@ import pytest
 
 from pipelines import embed
 from tests import odd_images
+from tests.flags import BEAM_FLAGS
 from tests.photographs import LABELS, draw, encoded, write_folder
 from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.images.decode import decode_image
@@ -32,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 def run(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0) -> dict[str, Any]:
     """Runs the command; returns its run record."""
     capsys.readouterr()
-    assert embed.main([*map(str, arguments), "--json"]) == status
+    assert embed.main([*map(str, arguments), "--json", *BEAM_FLAGS]) == status
     record: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert record["listed"] == record["embedded"] + record["reused"] + record["failed"]
     return record

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import embed, score
+from tests.flags import BEAM_FLAGS
 from tests.photographs import draw, encoded, write_folder
 from transforms.model.directory import ModelDirectory
 from transforms.store.catalog import open_table
@@ -24,7 +25,7 @@ from transforms.store.read import read_features
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0) -> dict[str, Any]:
     capsys.readouterr()
-    assert score.main([*map(str, arguments), "--json"]) == status
+    assert score.main([*map(str, arguments), "--json", *BEAM_FLAGS]) == status
     record: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert record["listed"] == record["scored"] + record["reused"] + record["failed"]
     return record

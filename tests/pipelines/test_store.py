@@ -270,7 +270,8 @@ def test_vacuum_leaves_what_a_run_may_still_want(table: FeatureTable, capsys: py
     marked, orphan, fresh = (builders.write_part(table, [number]) for number in (97, 98, 99))
     workspace = Workspace(root=table.path)
     result = ShardResult(
-        name="a" * 24, files={"data": marked.path}, sizes={"data": marked.size}, rows=1, encoded=1,
+        name="a" * 24,
+        run_id="run", files={"data": marked.path}, sizes={"data": marked.size}, rows=1, encoded=1,
         copied=0, failures={},
         failure_example="", replaced_ids=(), stage_seconds={}, peak_memory_mb=0.0,
     )  # fmt: skip

@@ -61,6 +61,7 @@ class ShardResult:
 
     Attributes:
       name: the shard's.
+      run_id: of the run that did the work.
       files: kind of file (``data``, ``jsonl``, ``errors`` …) to its path below the work's root.
       rows: in the part.
       sizes: of the files, in bytes, by kind.
@@ -75,6 +76,7 @@ class ShardResult:
     """
 
     name: str
+    run_id: str
     files: dict[str, str]
     rows: int
     sizes: dict[str, int]

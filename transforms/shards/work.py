@@ -58,9 +58,10 @@ class ShardWork:
 
     def resume(self, name: str, images: int) -> ShardResult | None:
         """Returns the result of a shard that an earlier attempt finished."""
-        result = self.workspace.find(name)
+        result = self.workspace.find(name, self.run_id)
         if result is not None:
-            self.heartbeat.add(done=images, failed=result.failed, resumed=images, now=True)
+            resumed = images if result.resumed else 0
+            self.heartbeat.add(done=images, failed=result.failed, resumed=resumed, now=True)
         return result
 
     def do(self, name: str, batches: Batches, sink: Sink, replaced_ids: Iterable[str] = ()) -> ShardResult:
@@ -111,6 +112,7 @@ class ShardWork:
     ) -> ShardResult:
         return ShardResult(
             name=name,
+            run_id=self.run_id,
             files=files,
             rows=counts["rows"],
             sizes=cast(dict[str, int], self.workspace.file_sizes(files)),

@@ -44,7 +44,7 @@ class Workspace:
         """Returns a name for a part file that no other attempt has."""
         return f"{shard}-{uuid.uuid4().hex[:12]}"
 
-    def find(self, shard: str) -> ShardResult | None:
+    def find(self, shard: str, run_id: str = "") -> ShardResult | None:
         """Returns the result of a finished shard, unless a file of it is gone or cut, or a failure may be over."""
         filesystem, path = open_filesystem(self.path("shards", f"{shard}.json"))
         try:
@@ -55,7 +55,7 @@ class Workspace:
             return None
         if self.file_sizes(result.files) != result.sizes:
             return None
-        return dataclasses.replace(result, resumed=True)
+        return dataclasses.replace(result, resumed=result.run_id != run_id)
 
     def file_sizes(self, files: Mapping[str, str]) -> dict[str, int | None]:
         """Returns the sizes of files below the root in bytes, by kind; None for one that is not there."""

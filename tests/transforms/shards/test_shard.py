@@ -13,6 +13,7 @@ A, B = ImageReference("/a", "1-1", ("cat",)), ImageReference("/b", "1-2")
 def result(**changes: object) -> ShardResult:
     fields = {
         "name": "0" * 24,
+        "run_id": "run",
         "files": {"data": "data/part.parquet"},
         "rows": 3,
         "sizes": {"data": 4},

@@ -18,6 +18,7 @@ def test_a_finished_shard_is_found_as_resumed(tmp_path: Path) -> None:
     assert workspace.find(result().name) is None
     workspace.finish(result())
     assert workspace.find(result().name) == dataclasses.replace(result(), resumed=True)
+    assert workspace.find(result().name, run_id="run") == result(), "the same run again: nothing was resumed"
     workspace.forget([result().name, "f" * 24])
     assert workspace.find(result().name) is None
 
