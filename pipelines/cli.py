@@ -64,7 +64,7 @@ def run_command(body: Callable[[], int]) -> int:
         print(f"heliograph: unexpected {said} (HELIOGRAPH_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
-        print(f"\nheliograph: {error or 'interrupted'}", file=sys.stderr)
+        print(f"\nheliograph: {str(error) or 'interrupted; nothing was published'}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -79,7 +79,12 @@ def leave(status: int) -> NoReturn:
 
 def console() -> NoReturn:
     """The command ``heliograph``."""
-    leave(main())
+    try:
+        status = main()
+    except KeyboardInterrupt:
+        print("\nheliograph: interrupted before anything was done", file=sys.stderr)
+        status = INTERRUPTED
+    leave(status)
 
 
 def _one_line(error: Exception) -> str:

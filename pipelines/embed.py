@@ -62,7 +62,8 @@ def _run(argv: Sequence[str] | None) -> int:
     too_many = graph.run(beam_args)
     record = read_run_record(run_record_address(graph.embed.table, configuration.run_id))
     place = f"features: {graph.embed.table}, version {record['table_version']}"
-    print_record(record, flags.json, summarise_images(record, "embedded", place))
+    letters = f"{graph.embed.table}/_dead_letters/{configuration.run_id}/"
+    print_record(record, flags.json, summarise_images(record, "embedded", place, letters))
     if too_many is not None:
         raise too_many
     return 0

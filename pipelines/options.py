@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
+import re
+import sys
 from collections.abc import Sequence
 
 from transforms.errors import OptionError
 from transforms.store.log import parse_version
+
+BEAM_TAKES = ("label", "labels")
+"""Flags of Beam's (labels of a Dataflow job) that a person who types them here means otherwise."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,13 +25,22 @@ class Parser(argparse.ArgumentParser):
         raise OptionError(f"{message} (see {self.prog} --help)")
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults where there is one and the help does not tell it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or "default" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def command_parser(name: str, description: str) -> argparse.ArgumentParser:
     """Returns a parser for ``heliograph NAME`` with the flags that every command has."""
     parser = Parser(
         prog=f"heliograph {name}",
         description=description,
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
         epilog="Flags that are not listed here go to Apache Beam (--runner, --project, --temp_location …).",
     )
     parser.add_argument("--json", action="store_true", help="print the run record to standard output")
@@ -41,10 +56,21 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[
     Raises:
       OptionError: for a flag that neither side knows, since Beam drops it silently.
     """
-    known, rest = parser.parse_known_args(argv)
+    known, rest = parser.parse_known_args(_join_negative(sys.argv[1:] if argv is None else argv))
     if rest:
         _check_beam_flags(rest, parser)
     return known, rest
+
+
+def _join_negative(argv: Sequence[str]) -> list[str]:
+    """Joins ``--pixel-range -1,1`` to one word; argparse takes the second for a flag."""
+    joined: list[str] = []
+    for word in argv:
+        if re.fullmatch(r"-\d[\d.]*,.*", word) and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def add_version_flag(parser: argparse.ArgumentParser) -> None:
@@ -79,8 +105,12 @@ def _check_beam_flags(flags: Sequence[str], parser: argparse.ArgumentParser) -> 
     loose = [flag for flag in flags if not flag.startswith("-")]
     if loose and not flags[0].startswith("-"):
         raise OptionError(f"{loose[0]!r} stands alone; a value belongs to a flag (see {parser.prog} --help)")
+    for flag in map(_name, flags):
+        if flag in BEAM_TAKES:
+            raise OptionError(f"--{flag} is no flag of ours{_close_match(flag, parser)}")
     from apache_beam.options.pipeline_options import PipelineOptions
 
+    logging.getLogger("apache_beam.options.pipeline_options").setLevel(logging.ERROR)
     stderr = io.StringIO()
     try:
         with contextlib.redirect_stderr(stderr):

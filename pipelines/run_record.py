@@ -50,11 +50,19 @@ def print_record(record: Mapping[str, Any], as_json: bool, summary: str) -> None
     sys.stdout.flush()
 
 
-def summarise_images(record: Mapping[str, Any], verb: str, place: str) -> str:
-    """Returns what happened to the images of a run, in some lines for a person."""
+def summarise_images(record: Mapping[str, Any], verb: str, place: str, letters: str = "") -> str:
+    """Returns what happened to the images of a run, in some lines for a person.
+
+    Args:
+      record: of the run.
+      verb: ``embedded`` or ``scored``.
+      place: the last line: where the result is.
+      letters: where the dead letters are.
+    """
     fresh = record[verb] - record["resumed"]
+    earlier = f" ({record['resumed']:,} of them by an earlier run)" if record["resumed"] else ""
     lines = [
-        f"{record['listed']:,} images listed = {record[verb]:,} {verb} + {record['reused']:,} reused + "
+        f"{record['listed']:,} images listed = {record[verb]:,} {verb}{earlier} + {record['reused']:,} reused + "
         f"{record['failed']:,} failed"
     ]
     if fresh:
@@ -64,11 +72,13 @@ def summarise_images(record: Mapping[str, Any], verb: str, place: str) -> str:
         )
     else:
         lines.append(f"nothing had to be {verb} again" if record["listed"] > record["failed"] else f"nothing {verb}")
-    if record["resumed"]:
-        lines.append(f"{record['resumed']:,} of them were done by an earlier run")
+    if record.get("copied"):
+        lines.append(f"{record['copied']:,} of the reused were written anew, with vectors known by their content")
     if record["failed"]:
         classes = ", ".join(f"{number} {name}" for name, number in record["failures"].items())
         lines.append(f"failed: {classes}; for example {record['failure_example']}")
+        if letters:
+            lines.append(f"all of them, with reasons: {letters}")
     removed = record["plan"]["removed"]
     if record.get("retracted"):
         lines.append(f"{record['retracted']:,} that the input has no longer were taken out; older versions keep them")

@@ -63,7 +63,8 @@ def _run(argv: Sequence[str] | None) -> int:
     output = configuration.output
     record = read_run_record(join(output, "run.json"))
     place = f"predictions: {output}/predictions_* by model {model.identifier}"
-    print_record(record, flags.json, summarise_images(record, "scored", place))
+    letters = f"{output}/errors_*.parquet"
+    print_record(record, flags.json, summarise_images(record, "scored", place, letters))
     if too_many is not None:
         raise too_many
     return 0

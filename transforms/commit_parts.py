@@ -180,12 +180,16 @@ def write_run_record(address: str, record: Mapping[str, Any]) -> None:
     write_atomically(filesystem, path, json.dumps(record, indent=2).encode())
 
 
+def _words(failures: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in failures.items())
+
+
 def check_failures(record: Mapping[str, Any], max_failures: str, verb: str) -> None:
     """Raises TooManyFailuresError when a finished run has more dead letters than allowed."""
     if record["failed"] > allowed_failures(max_failures, record["listed"]):
         raise TooManyFailuresError(
             f"{record['failed']} of {record['listed']} images failed, more than --max-failures {max_failures} allows "
-            f"({record['failures']}); the others are {verb} and published. For example {record['failure_example']}"
+            f"({_words(record['failures'])}); what could be {verb} is published. For example {record['failure_example']}"
         )
 
 

@@ -175,7 +175,7 @@ def test_too_many_failures_end_with_status_1_and_lose_nothing(
     photos = write_folder(tmp_path / "photos", per_label=2)
     (photos / "disc" / "empty.jpg").touch()
     line = mistake(capsys, "--input", photos, "--store", tmp_path / "store", "--max-failures", "0", status=1)
-    assert line.startswith("heliograph: 1 of 5 images failed, more than --max-failures 0 allows ({'EMPTY': 1})")
+    assert line.startswith("heliograph: 1 of 5 images failed, more than --max-failures 0 allows (1 EMPTY)")
     assert len(features(tmp_path / "store").image_ids) == 4
     assert run(capsys, "--input", photos, "--store", tmp_path / "store", "--max-failures", "20%")["reused"] == 4
 
@@ -323,6 +323,12 @@ def test_mistakes_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "--bach-size is neither a flag of ours nor of Beam's; did you mean --batch-size?": [*good, "--bach-size=3"],
         "--store": ["--input", photos],
         "'extra' stands alone": [*good, "extra"],
+        "--label is no flag of ours; did you mean --label-column?": [*good, "--label", "cat"],
+        "or 0,255, got '-1,-2'": [
+            *good,
+            "--pixel-range",
+            "-1,-2",
+        ],
         "DaskRunner is refused": [*good, "--runner=DaskRunner"],
         "direct_running_mode": [*good, "--direct_running_mode=multi_processing"],
         "--encoder": [*good, "--encoder", "efficientnet-lite9"],

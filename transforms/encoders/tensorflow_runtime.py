@@ -21,9 +21,9 @@ DOWNLOAD_TIMEOUT_SECONDS = 30.0
 
 # What TensorFlow's C++ side prints while it is imported, before any log level counts.
 _CHATTER = re.compile(
-    rb"WARNING: All log messages before absl::InitializeLog"
+    rb"(WARNING: All log messages before absl::InitializeLog"
     rb"|[IWE]\d{4} .* (port|cudart_stub|cpu_feature_guard|cuda_platform|cuda_executor|cuda_dnn)\.cc:"
-    rb"|To enable the following instructions:"
+    rb"|To enable the following instructions:).*\n?"
 )
 _IMPORTING = threading.Lock()
 
@@ -74,8 +74,7 @@ def _without_chatter() -> Iterator[None]:
             os.close(real)
             held.seek(0)
             for line in held:
-                if not _CHATTER.match(line):
-                    os.write(2, line)
+                os.write(2, _CHATTER.sub(b"", line))
 
 
 def import_keras() -> Any:

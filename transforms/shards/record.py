@@ -70,6 +70,7 @@ def summarise(
         "reused": planned.get("reused", 0) + copied,
         "failed": failures.total(),
         "resumed": resumed,
+        "copied": copied,
         "plan": {name: planned.get(name, 0) for name in ("new", "changed", "relabelled", "reused", "removed")},
         "failures": dict(sorted(failures.items())),
         "failure_example": example,

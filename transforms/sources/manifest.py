@@ -127,7 +127,10 @@ def _address(address: str, root: str) -> tuple[str, str]:
     if scheme and scheme not in SCHEMES:
         return address, f"scheme {scheme}:// is not read; use a local path, {', '.join(SCHEMES)}"
     if ".." in address.split("/"):
-        return address, "'..' in the address; name the file directly"
+        return (
+            address,
+            "'..' in the address; name files below the folder that --input-root names",
+        )
     if scheme and scheme != "file":
         return address, ""
     if scheme == "file" or address.startswith("/"):
