@@ -189,7 +189,8 @@ def check_failures(record: Mapping[str, Any], max_failures: str, verb: str) -> N
     if record["failed"] > allowed_failures(max_failures, record["listed"]):
         raise TooManyFailuresError(
             f"{record['failed']} of {record['listed']} images failed, more than --max-failures {max_failures} allows "
-            f"({_words(record['failures'])}); what could be {verb} is published. For example {record['failure_example']}"
+            f"({_words(record['failures'])}); what could be {verb} is published; for example "
+            f"{record['failure_example']}"
         )
 
 
