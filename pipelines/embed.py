@@ -11,7 +11,8 @@ from pipelines.dry_run import print_plan
 from pipelines.graphs import EmbedConfiguration
 from pipelines.run_record import new_run_id, print_record, read_run_record, summarise_images
 from transforms.commit_parts import run_record_address
-from transforms.files.filesystem import absolute, check_writable
+from transforms.files.filesystem import absolute, check_writable, join
+from transforms.store import dead_letters
 from transforms.store.catalog import check_store
 
 
@@ -62,7 +63,7 @@ def _run(argv: Sequence[str] | None) -> int:
     too_many = graph.run(beam_args)
     record = read_run_record(run_record_address(graph.embed.table, configuration.run_id))
     place = f"features: {graph.embed.table}, version {record['table_version']}"
-    letters = f"{graph.embed.table}/_dead_letters/{configuration.run_id}/"
+    letters = join(graph.embed.table, dead_letters.DIRECTORY, configuration.run_id)
     print_record(record, flags.json, summarise_images(record, "embedded", place, letters))
     if too_many is not None:
         raise too_many

@@ -24,7 +24,7 @@ from transforms.shards.embedder import EmbedOptions
 from transforms.shards.predictor import ScoreOptions
 from transforms.shards.workspace import Workspace
 from transforms.sources.columns import Columns
-from transforms.sources.dialects import Source
+from transforms.sources.dialects import Source, roots_of
 from transforms.sources.split import SplitRatios
 from transforms.store.catalog import table_path
 from transforms.store.table import FeatureTable
@@ -63,7 +63,7 @@ class EmbedConfiguration:
             version=FeatureTable.open(table).version if FeatureTable.exists(table) else None,
             specification=specification,
             run_id=self.run_id,
-            roots=tuple(sorted({source.root for source in sources})),
+            roots=roots_of(sources),
             split=SplitRatios.parse(self.split),
             batch_size=self.batch_size,
             threads=self.threads or 0,

@@ -113,11 +113,6 @@ def _describe(uri: str, sources: Sequence[Source]) -> str:
     return f"input: {uri} ({', '.join(f'{number:,} × {title}' for title, number in sorted(forms.items()))})"
 
 
-def roots_of(sources: Sequence[Source]) -> tuple[str, ...]:
-    """Returns the folders below which images lie."""
-    return tuple(sorted({source.root for source in sources}))
-
-
 def check_max_failures(text: str) -> str:
     """Returns the flag's value once it is known to be right."""
     allowed_failures(text, 0)

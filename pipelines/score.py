@@ -21,7 +21,7 @@ from transforms.files.filesystem import absolute, check_writable, join, open_fil
 from transforms.model.directory import ModelDirectory
 from transforms.shards.predictor import FORMATS, ScoreOptions
 from transforms.shards.workspace import WORK_DIRECTORY
-from transforms.sources.dialects import Source
+from transforms.sources.dialects import Source, roots_of
 from transforms.store.catalog import open_table
 from transforms.store.table import FeatureTable
 
@@ -97,7 +97,7 @@ def _configuration(
         model=model.path,
         output=output,
         run_id=run_id,
-        roots=inputs.roots_of(sources),
+        roots=roots_of(sources),
         formats=tuple(flags.format.split(",")),
         top_k=flags.top_k,
         table=table.path if table else None,

@@ -67,8 +67,8 @@ def _run(argv: Sequence[str] | None) -> int:
     if beam_args:
         raise OptionError(f"train runs no pipeline, so {beam_args[0]} has no effect; leave it out")
     configuration = TrainConfiguration(
-        store=_absolute(flags.store),
-        model=_absolute(flags.model),
+        store=filesystem.absolute(flags.store),
+        model=filesystem.absolute(flags.model),
         version=flags.version,
         encoder_table=flags.encoder_table,
         fit=fit_settings(flags),
@@ -138,10 +138,6 @@ def _command(configuration: TrainConfiguration, version: int) -> str:
         flags["--encoder-table"] = configuration.encoder_table
     words = [word for flag, value in flags.items() for word in (flag, str(value))]
     return shlex.join(["heliograph", "train", *words, *fit_arguments(configuration.fit)])
-
-
-def _absolute(address: str) -> str:
-    return filesystem.local_path(address) if filesystem.is_local(address) else address
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import Protocol, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from transforms.files.filesystem import join, open_filesystem, write_atomically
+from transforms.files.filesystem import join
 from transforms.shards.lanes import DeadLetter, EncodedImage, StageClock
 from transforms.shards.record import peak_memory_mb
 from transforms.shards.shard import ShardResult
 from transforms.shards.workspace import Heartbeat, Workspace
+from transforms.store.dead_letters import write_letters
 from transforms.store.schema import DEAD_LETTER_SCHEMA
 
 Batches = Iterable[list[EncodedImage] | DeadLetter]
@@ -98,7 +98,7 @@ class ShardWork:
     def _write_dead_letters(self, name: str, letters: Sequence[DeadLetter]) -> str:
         path = f"_work/parts/{self.workspace.attempt_name(name)}.errors.parquet"
         rows = [letter.to_row(self.run_id) for letter in letters]
-        write_small_table(join(self.workspace.root, path), pa.Table.from_pylist(rows, schema=DEAD_LETTER_SCHEMA))
+        write_letters(join(self.workspace.root, path), pa.Table.from_pylist(rows, schema=DEAD_LETTER_SCHEMA))
         return path
 
     def _result(
@@ -124,11 +124,3 @@ class ShardWork:
             stage_seconds={k: v - before.get(k, 0.0) for k, v in self.clock.seconds.items()},
             peak_memory_mb=peak_memory_mb(),
         )
-
-
-def write_small_table(address: str, table: pa.Table) -> None:
-    """Writes a table of bounded size as one Parquet file that appears whole."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    filesystem, path = open_filesystem(address)
-    write_atomically(filesystem, path, sink.getvalue().to_pybytes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from pyarrow import fs
 
@@ -86,6 +86,11 @@ class Dialect:
     list_images: Callable[[Source], Iterator[ImageReference]]
     is_container: bool = False
     takes_root: bool = False
+
+
+def roots_of(sources: Iterable[Source]) -> tuple[str, ...]:
+    """Returns the folders below which the images of sources lie."""
+    return tuple(sorted({source.root for source in sources}))
 
 
 DIALECTS: dict[str, Dialect] = {

@@ -76,7 +76,7 @@ def _publish(source: str, target: str, attempts: Mapping[str, int]) -> set[str]:
     ids = letters.column("image_id").to_pylist()
     counted = pa.array([attempts.get(image_id, 0) + 1 for image_id in ids], pa.int32())
     column = letters.schema.get_field_index("attempt")
-    _write(target, letters.set_column(column, letters.schema.field(column), counted))
+    write_letters(target, letters.set_column(column, letters.schema.field(column), counted))
     with contextlib.suppress(FileNotFoundError):
         root.delete_file(path)
     return set(ids)
@@ -106,7 +106,7 @@ def _take_out(address: str, image_ids: Collection[str]) -> None:
         root, path = open_filesystem(address)
         root.delete_file(path)
     elif kept.num_rows < letters.num_rows:
-        _write(address, kept)
+        write_letters(address, kept)
 
 
 def _read(address: str) -> pa.Table:
@@ -115,7 +115,8 @@ def _read(address: str) -> pa.Table:
         return pq.read_table(source, schema=DEAD_LETTER_SCHEMA)
 
 
-def _write(address: str, letters: pa.Table) -> None:
+def write_letters(address: str, letters: pa.Table) -> None:
+    """Writes dead letters, of which there is a bounded number, as one Parquet file that appears whole."""
     sink = pa.BufferOutputStream()
     pq.write_table(letters, sink)
     root, path = open_filesystem(address)
