@@ -26,7 +26,9 @@ $(VENV)/.data: requirements-demo.lock $(VENV)/.installed
 demo: venv data
 	$(BIN)/heliograph demo
 
+# Chromium opens the reports in the tests.
 test: venv data
+	bash tests/system_packages.sh chromium=chromium
 	$(BIN)/python -m pytest -n 2
 
 # Beam runs every bundle twice: a side effect that is not idempotent shows.
