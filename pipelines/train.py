@@ -23,6 +23,7 @@ from transforms.errors import OptionError
 from transforms.files import filesystem
 from transforms.model.directory import ModelDirectory
 from transforms.store.catalog import open_table
+from transforms.store.table import FeatureTable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,7 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
     if model is not None:
         gate.check_accuracy(model.metrics, configuration.assert_accuracy_at_least)
     else:
-        training = _fit(configuration, assemble.Source(table=table, data=data, digest=digest))
+        training = _fit(configuration, table, data, digest)
         gate.check_accuracy(training.metrics, configuration.assert_accuracy_at_least)
         version = assemble.publish_training(training, configuration.model, configuration.trust_model)
         model = ModelDirectory.open(filesystem.join(configuration.model, str(version)))
@@ -115,19 +116,21 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
     }
 
 
-def _fit(configuration: TrainConfiguration, source: assemble.Source) -> assemble.Training:
-    splits = read_splits(source.table)
+def _fit(
+    configuration: TrainConfiguration, table: FeatureTable, data: dict[str, Any], digest: str
+) -> assemble.Training:
+    splits = read_splits(table)
     for warning in splits.warnings:
         print(f"heliograph: note: {warning}", file=sys.stderr)
     validation = splits.validation.known(len(splits.labels))
     fit = fit_head(splits.train, validation, splits.labels, configuration.fit, splits.folds)
     head, temperature = calibrate(fit.head, validation)
     return assemble.Training(
-        source=source,
+        source=assemble.Source(specification=table.specification, golden=table.golden, data=data, digest=digest),
         head=head,
         metrics=assemble.collect_metrics(splits, fit, head, temperature),
         configuration=configuration_json(configuration),
-        command=_command(configuration, source.table.version),
+        command=_command(configuration, table.version),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.compute as pc
 
 from pipelines.training import export, publish
@@ -20,6 +21,7 @@ from pipelines.training.fit_head import Fit
 from pipelines.training.fit_settings import FitSettings
 from pipelines.training.measure import measure
 from pipelines.training.model_card import model_card
+from transforms.encoders.specification import EncoderSpecification
 from transforms.model.directory import FORMAT
 from transforms.model.head import Head
 from transforms.store.read import iterate
@@ -36,12 +38,14 @@ class Source:
     """What a training starts from.
 
     Attributes:
-      table: that it reads.
-      data: as describe_data.
-      digest: as training_digest.
+      specification: of the encoder.
+      golden: ``float32[G, D]``, the encoder's vectors of the golden images.
+      data: what is read; of a table, as describe_data.
+      digest: the same for equal data, settings and code.
     """
 
-    table: FeatureTable
+    specification: EncoderSpecification
+    golden: npt.NDArray[np.float32]
     data: dict[str, Any]
     digest: str
 
@@ -121,9 +125,9 @@ def publish_training(training: Training, model: str, trust_model: bool) -> int:
       ModelError: the place cannot be written.
       SelfTestError: the exported model and the batch path disagree.
     """
-    head, table = training.head, training.source.table
-    served = export.build_served_model(head, table.specification, trust_model)
-    difference = export.check_served_model(served, head, table.specification, table.golden)
+    head, specification, golden = training.head, training.source.specification, training.source.golden
+    served = export.build_served_model(head, specification, trust_model)
+    difference = export.check_served_model(served, head, specification, golden)
     metrics = {**training.metrics, "served_difference": difference}
 
     def fill(directory: str) -> None:
@@ -132,7 +136,7 @@ def publish_training(training: Training, model: str, trust_model: bool) -> int:
         for name, data in files.items():
             with open(os.path.join(directory, name), "wb") as stream:
                 stream.write(data)
-        np.save(os.path.join(directory, "golden.npy"), table.golden.astype(np.float32), allow_pickle=False)
+        np.save(os.path.join(directory, "golden.npy"), golden.astype(np.float32), allow_pickle=False)
         publish.write_json(os.path.join(directory, "metrics.json"), metrics)
         publish.write_json(os.path.join(directory, "config.json"), training.configuration)
 
@@ -148,7 +152,7 @@ def publish_training(training: Training, model: str, trust_model: bool) -> int:
 
 
 def _model_fields(training: Training, directory: str) -> dict[str, Any]:
-    specification = training.source.table.specification
+    specification = training.source.specification
     sizes = publish.file_sizes(directory)
     return {
         "format": FORMAT,

@@ -114,61 +114,38 @@ class StageClock:
 
 
 @dataclasses.dataclass(kw_only=True)
-class Lane:
-    """Turns image references into vectors.
+class Decoder:
+    """Turns image references into pixels.
 
     Attributes:
-      encoder: the network.
       preprocessing: bytes to pixels.
       roots: folders below which local images must lie.
-      known: vectors of known content, which are copied rather than computed; None for no such index.
-      batch_size: images a call of the network.
+      batch_size: images that are wanted at once; twice as many are decoded ahead.
       threads: that read and decode.
       timeout_seconds: for one image; a decoder that exceeds it is given up.
       limits: of decoding.
-      observe: is told the size and the seconds of each call of the network.
       clock: where the stages' seconds are counted.
     """
 
-    encoder: Encodes
     preprocessing: Preprocessing
     roots: Sequence[str]
-    known: FindsVectors | None = None
     batch_size: int = 32
     threads: int = 2
     timeout_seconds: float = 60.0
     limits: ImageLimits = DEFAULT_LIMITS
-    observe: Observe = ignore
     clock: StageClock = dataclasses.field(default_factory=StageClock)
 
     def __post_init__(self) -> None:
         self._pool = self._new_pool()
         self._members = MemberReader(self.roots, self.limits.max_bytes)
 
-    def run(self, references: Iterable[ImageReference]) -> Iterator[list[EncodedImage] | DeadLetter]:
-        """Yields batches of images with their vectors, and dead letters, as they come."""
-        batch: list[EncodedImage] = []
-        for outcome in self._decode_ahead(references):
-            if isinstance(outcome, DeadLetter):
-                yield outcome
-                continue
-            batch.append(outcome)
-            if len(batch) == self.batch_size:
-                yield from self._encode(batch)
-                batch = []
-        if batch:
-            yield from self._encode(batch)
-
     def close(self) -> None:
         """Lets the threads go."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._members.close()
 
-    def _new_pool(self) -> concurrent.futures.ThreadPoolExecutor:
-        return concurrent.futures.ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
-
-    def _decode_ahead(self, references: Iterable[ImageReference]) -> Iterator[EncodedImage | DeadLetter]:
-        """Reads and decodes in threads, in order, a bounded number ahead."""
+    def decode(self, references: Iterable[ImageReference]) -> Iterator[EncodedImage | DeadLetter]:
+        """Reads and decodes in threads, in order, a bounded number ahead; yields pixels without vectors."""
         window: collections.deque[tuple[ImageReference, _Started]] = collections.deque()
         remaining = iter(references)
         ahead = self.threads + 2 * self.batch_size
@@ -187,6 +164,9 @@ class Lane:
                 message = f"not decoded within {self.timeout_seconds:g} s"
                 error = ImageError(ErrorClass.TIMEOUT, message, "TimeoutError")
                 yield DeadLetter(reference=reference, sha256="", stage="decode", error=error)
+
+    def _new_pool(self) -> concurrent.futures.ThreadPoolExecutor:
+        return concurrent.futures.ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
 
     def _submit(self, reference: ImageReference) -> _Started:
         started = _Started()
@@ -240,6 +220,35 @@ class Lane:
             byte_size=len(data),
             pixels=image.pixels,
         )
+
+
+@dataclasses.dataclass(kw_only=True)
+class Lane(Decoder):
+    """Turns image references into vectors.
+
+    Attributes:
+      encoder: the network; ``batch_size`` images a call.
+      known: vectors of known content, which are copied rather than computed; None for no such index.
+      observe: is told the size and the seconds of each call of the network.
+    """
+
+    encoder: Encodes
+    known: FindsVectors | None = None
+    observe: Observe = ignore
+
+    def run(self, references: Iterable[ImageReference]) -> Iterator[list[EncodedImage] | DeadLetter]:
+        """Yields batches of images with their vectors, and dead letters, as they come."""
+        batch: list[EncodedImage] = []
+        for outcome in self.decode(references):
+            if isinstance(outcome, DeadLetter):
+                yield outcome
+                continue
+            batch.append(outcome)
+            if len(batch) == self.batch_size:
+                yield from self._encode(batch)
+                batch = []
+        if batch:
+            yield from self._encode(batch)
 
     def _encode(self, batch: list[EncodedImage]) -> Iterator[list[EncodedImage] | DeadLetter]:
         if self.known is not None:
