@@ -119,7 +119,7 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
 def _fit(
     configuration: TrainConfiguration, table: FeatureTable, data: dict[str, Any], digest: str
 ) -> assemble.Training:
-    splits = read_splits(table)
+    splits = read_splits(table, configuration.fit.labels_per_image)
     for warning in splits.warnings:
         print(f"heliograph: note: {warning}", file=sys.stderr)
     validation = splits.validation.known(len(splits.labels))

@@ -27,7 +27,7 @@ from transforms.model.head import Head
 from transforms.store.read import iterate
 from transforms.store.table import FeatureTable
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raised whenever the same data and configuration would give another model."""
 
 _SEALED = ("model.json", "model_card.md")
@@ -105,6 +105,7 @@ def collect_metrics(splits: Splits, fit: Fit, head: Head, temperature: Temperatu
         "test": measure(head, splits.test, splits.foreign_labels),
         "examples": {name: len(getattr(splits, name).targets) for name in ("train", "validation", "test")},
         "held_out": splits.held_out,
+        "several_labels": splits.train.several,
         "warnings": list(splits.warnings),
         "temperature_scaling": dataclasses.asdict(temperature),
         "fit": {

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.training.features import Examples, Targets
-from pipelines.training.measure import prediction_batch
+from pipelines.training.measure import cell_batch, prediction_batch
 from transforms.measures.calibration import Calibration
-from transforms.model.head import Array, Head, softmax
+from transforms.model.head import Array, Head
 
 COLDEST, HOTTEST = 0.1, 10.0
 """The temperature stays between them."""
@@ -50,14 +50,14 @@ def calibrate(head: Head, validation: Examples) -> tuple[Head, TemperatureFit]:
         temperature=temperature,
         nll_before=negative_log_likelihood(logits, targets),
         nll_after=negative_log_likelihood(logits, targets, temperature),
-        ece_before=_calibration_error(logits, targets, head.labels),
-        ece_after=_calibration_error(logits / np.float32(temperature), targets, head.labels),
+        ece_before=_calibration_error(head, logits, targets),
+        ece_after=_calibration_error(head, logits / np.float32(temperature), targets),
     )
     return dataclasses.replace(head, temperature=temperature), fit
 
 
 def fit_temperature(logits: Array, targets: Targets) -> float:
-    """Returns the temperature T that minimises the negative log likelihood of ``softmax(logits / T)``.
+    """Returns the temperature T that minimises the negative log likelihood of ``logits / T``.
 
     It is convex in 1/T, so halving the interval where its slope changes sign finds the minimum (C. Guo et
     al., On calibration of modern neural networks, ICML 2017). When every row is right the likelihood only
@@ -65,9 +65,10 @@ def fit_temperature(logits: Array, targets: Targets) -> float:
 
     Args:
       logits: ``float32[N, C]``.
-      targets: ``int32[N]``.
+      targets: as Examples.targets: of a softmax or, with several labels an image, of a sigmoid for each.
     """
-    if (logits.argmax(axis=1) == targets).all():
+    right = (logits > 0) == targets if targets.ndim == 2 else logits.argmax(axis=1) == targets
+    if right.all():
         return 1.0
     low, high = np.log(1 / HOTTEST), np.log(1 / COLDEST)  # of 1/T
     for _ in range(_HALVINGS):
@@ -80,8 +81,13 @@ def fit_temperature(logits: Array, targets: Targets) -> float:
 
 
 def negative_log_likelihood(logits: Array, targets: Targets, temperature: float = 1.0) -> float:
-    """Returns the mean of ``-log softmax(logits / temperature)`` at the targets, in nats."""
+    """Returns the mean of ``-log softmax(logits / temperature)`` at the targets, in nats.
+
+    With several labels an image it is the sum over the labels of ``-log sigmoid``.
+    """
     scaled = logits.astype(np.float64) / temperature
+    if targets.ndim == 2:
+        return float((np.logaddexp(0, scaled) - scaled * targets).sum(axis=1).mean())
     scaled -= scaled.max(axis=1, keepdims=True)
     log_sums = np.log(np.exp(scaled).sum(axis=1))
     return float((log_sums - scaled[np.arange(len(targets)), targets]).mean())
@@ -91,12 +97,17 @@ def _slope(logits: Array, targets: Targets, inverse: float) -> float:
     """The derivative of the negative log likelihood with respect to 1/T."""
     values: npt.NDArray[np.float64] = logits.astype(np.float64)
     scaled = values * inverse
+    if targets.ndim == 2:
+        return float((values * (0.5 * (1 + np.tanh(scaled / 2)) - targets)).sum(axis=1).mean())
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     expected = (powers * values).sum(axis=1) / powers.sum(axis=1)
     return float((expected - values[np.arange(len(targets)), targets]).mean())
 
 
-def _calibration_error(logits: Array, targets: Targets, labels: tuple[str, ...]) -> float:
-    measure = Calibration()
-    measure.add(prediction_batch(softmax(logits), targets, labels))
+def _calibration_error(head: Head, logits: Array, targets: Targets) -> float:
+    measure, probabilities = Calibration(), head.activate(logits)
+    several = targets.ndim == 2
+    measure.add(
+        cell_batch(probabilities, targets) if several else prediction_batch(probabilities, targets, head.labels)
+    )
     return measure.compute()

@@ -19,7 +19,7 @@ from transforms.encoders.specification import EncoderSpecification, Preprocessin
 from transforms.encoders.tensorflow_runtime import import_tensorflow
 from transforms.errors import InputError, OptionError, SelfTestError
 from transforms.files import filesystem
-from transforms.model.head import Head
+from transforms.model.head import DECISION, Head
 
 TOLERANCE = 1e-3
 """By how much a logit of the exported model may differ from the batch path's, relative to the largest."""
@@ -33,7 +33,9 @@ def build_served_model(head: Head, specification: EncoderSpecification, trust_mo
     Returns:
       A tf.Module with two functions, which become the signatures ``serving_default`` and ``labels``:
       ``serve(key: string[B], image_bytes: string[B])`` gives ``key``, ``prediction`` (string[B], the label)
-      and ``scores`` (float32[B, C]); ``read_labels()`` gives ``labels`` (string[C]), the order of the scores.
+      and ``scores`` (float32[B, C]), with sigmoids also ``predicted`` (bool[B, C], the labels that an image is
+      said to have; ``prediction`` is the most probable one); ``read_labels()`` gives ``labels`` (string[C]), the
+      order of the scores.
 
     Raises:
       EncoderError: the encoder cannot be loaded.
@@ -57,7 +59,8 @@ def build_served_model(head: Head, specification: EncoderSpecification, trust_mo
             logits = self.logits(images)
             scores = tf.nn.softmax(logits) if head.activation == "softmax" else tf.nn.sigmoid(logits)
             labels = tf.gather(tf.constant(head.labels), tf.argmax(scores, axis=1))
-            return {"key": key, "prediction": labels, "scores": scores}
+            several = {} if head.activation == "softmax" else {"predicted": scores >= DECISION}
+            return {"key": key, "prediction": labels, "scores": scores, **several}
 
         @tf.function(input_signature=[])
         def read_labels(self) -> dict[str, Any]:

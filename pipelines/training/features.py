@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,13 @@ HELD_OUT_SHARE = 0.15
 FOLDS = 5
 """Parts of the training split that are held out in turn, see fit_head."""
 
-Targets = npt.NDArray[np.int32]
+ONE, SEVERAL, AUTO = "one", "several", "auto"
+LABELS_PER_IMAGE = (AUTO, ONE, SEVERAL)
+"""``auto`` is several when a labelled image has more than one."""
+
+Names = tuple[str, ...]
+Targets = npt.NDArray[Any]
+"""``int32[N]``, the class of each row; with several labels an image ``bool[N, C]``, whether it has each label."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +38,8 @@ class Examples:
 
     Attributes:
       vectors: ``float32[N, D]``.
-      targets: ``int32[N]``, index into Splits.labels; beyond them, into Splits.foreign_labels.
+      targets: ``int32[N]``, index into Splits.labels, beyond them into Splits.foreign_labels; with several
+        labels an image ``bool[N, C]``, a column for each of both.
     """
 
     vectors: Array
@@ -41,10 +49,22 @@ class Examples:
         """Returns some of the rows."""
         return Examples(vectors=self.vectors[rows], targets=self.targets[rows])
 
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.targets.ndim == 2
+
+    def counts(self, classes: int) -> npt.NDArray[np.int64]:
+        """Returns how many rows have each of the first ``classes`` labels."""
+        if self.several:
+            return np.asarray(self.targets[:, :classes].sum(axis=0), np.int64)
+        return np.bincount(self.targets, minlength=classes)[:classes]
+
     def known(self, classes: int) -> Examples:
-        """Returns the rows whose label is one of the first ``classes``."""
-        mask = self.targets < classes
-        return self if mask.all() else self.take(np.flatnonzero(mask))
+        """Returns the rows with a label among the first ``classes``, and of several labels only those."""
+        mask = self.targets[:, :classes].any(axis=1) if self.several else self.targets < classes
+        rows = self if mask.all() else self.take(np.flatnonzero(mask))
+        return dataclasses.replace(rows, targets=rows.targets[:, :classes]) if self.several else rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,34 +92,39 @@ class Splits:
     warnings: tuple[str, ...]
 
 
-def read_splits(table: FeatureTable) -> Splits:
+def read_splits(table: FeatureTable, labels_per_image: str = AUTO) -> Splits:
     """Reads a table; images without a label are left out, so are augmented views outside training.
 
+    Args:
+      table: of feature rows.
+      labels_per_image: one of LABELS_PER_IMAGE.
+
     Raises:
-      StoreError: no labels, several labels an image, one class only, an empty training split, too few
-        examples to hold any out, vectors that are not finite.
+      StoreError: no labels, several labels an image where one is wanted, one class only, an empty training
+        split, too few examples to hold any out, vectors that are not finite.
     """
     columns = ("image_id", "sha256", "labels", "group")
     features = {
         split: read_features(table, splits=[split], views=None if split == SPLITS[0] else [0], columns=columns)
         for split in SPLITS
     }
-    return split_features(features, table.path)
+    return split_features(features, table.path, labels_per_image)
 
 
-def split_features(features: dict[str, Features], place: str) -> Splits:
+def split_features(features: dict[str, Features], place: str, labels_per_image: str = AUTO) -> Splits:
     """Turns labels into targets and checks what training relies on; ``place`` names the table in messages.
 
     Raises:
       StoreError: as read_splits.
     """
     warnings: list[str] = []
-    rows = {split: _labelled(features[split], split, place, warnings) for split in SPLITS}
+    rows = {split: _labelled(features[split], split, warnings) for split in SPLITS}
     if not any(chosen.size for chosen in rows.values()):
         raise StoreError(f"{place} has no labelled image; embed images with labels (folders or a manifest)")
-    names = {split: [features[split].labels[row][0] for row in rows[split]] for split in SPLITS}
+    names = {split: [features[split].labels[row] for row in rows[split]] for split in SPLITS}
+    several = labels_per_image == SEVERAL or _have_several(names, labels_per_image, place, warnings)
     labels = _classes(names["train"], place)
-    foreign = tuple(sorted({name for split in SPLITS for name in names[split]}.difference(labels)))
+    foreign = tuple(sorted({name for split in SPLITS for row in names[split] for name in row}.difference(labels)))
     index = {name: target for target, name in enumerate((*labels, *foreign))}
     examples = {}
     for split in SPLITS:
@@ -107,9 +132,8 @@ def split_features(features: dict[str, Features], place: str) -> Splits:
         if not np.isfinite(vectors).all():
             raise StoreError(f"{place}: vectors of the {split} split have NaN or infinity; embed its images again")
         vectors = vectors if len(rows[split]) == len(vectors) else vectors[rows[split]]
-        targets = np.array([index[name] for name in names[split]], np.int32)
-        examples[split] = Examples(vectors=vectors, targets=targets)
-        warnings += _class_warnings(names[split], labels, split)
+        examples[split] = Examples(vectors=vectors, targets=_targets(names[split], index, several))
+        warnings += _class_warnings([name for row in names[split] for name in row], labels, split)
     keys = [_unit(features["train"], row) for row in rows["train"]]
     return _assemble(labels, foreign, examples, keys, place, warnings)
 
@@ -121,14 +145,14 @@ def hold_out(targets: Targets, keys: Sequence[str], share: float = HELD_OUT_SHAR
     has two: those whose hash is smallest, so that the choice is the same every time.
 
     Args:
-      targets: ``int32[N]``.
+      targets: as Examples.targets.
       keys: group or content of each row; a key belongs to the class of its first row.
 
     Returns:
       ``bool[N]``, true for validation.
     """
     chosen: set[str] = set()
-    for names in _shuffled_keys(targets, keys):
+    for names in _shuffled_keys(strata(targets), keys):
         number = max(1, round(share * len(names))) if len(names) > 1 else 0
         chosen.update(names[:number])
     return np.array([key in chosen for key in keys], np.bool_)
@@ -145,13 +169,21 @@ def fold_numbers(targets: Targets, keys: Sequence[str], folds: int = FOLDS) -> n
       ``int64[N]`` in [0, folds).
     """
     fold_of: dict[str, int] = {}
-    for names in _shuffled_keys(targets, keys):
+    for names in _shuffled_keys(strata(targets), keys):
         start = len(fold_of)  # the next class goes on where this one ends, so that rare classes spread
         fold_of |= {name: (start + position) % folds for position, name in enumerate(names)}
     return np.array([fold_of[key] for key in keys], np.int64)
 
 
-def _shuffled_keys(targets: Targets, keys: Sequence[str]) -> list[list[str]]:
+def strata(targets: Targets) -> npt.NDArray[np.int32]:
+    """Returns the class of each row, ``int32[N]``; of several labels the rarest, which is hardest to spread."""
+    if targets.ndim == 1:
+        return targets
+    rarest_first = np.argsort(targets.sum(axis=0), kind="stable")
+    return rarest_first[targets[:, rarest_first].argmax(axis=1)].astype(np.int32)
+
+
+def _shuffled_keys(targets: npt.NDArray[np.int32], keys: Sequence[str]) -> list[list[str]]:
     """Returns the different keys of each class, in an order that is random but always the same."""
     classes: dict[str, int] = {}
     for key, target in zip(keys, targets.tolist(), strict=True):
@@ -175,13 +207,13 @@ def _assemble(
     warnings: list[str],
 ) -> Splits:
     train, validation = examples["train"], examples["validation"]
-    held_out = not (validation.targets < len(labels)).any()
+    held_out = not len(validation.known(len(labels)).targets)
     if held_out:
         mask = hold_out(train.targets, keys)
         keys = [key for key, held in zip(keys, mask.tolist(), strict=True) if not held]
         rows = len(train.targets)
         validation, train = train.take(np.flatnonzero(mask)), train.take(np.flatnonzero(~mask))
-        counts = np.bincount(train.targets, minlength=len(labels))
+        counts = train.counts(len(labels))
         missing = [label for label, count in zip(labels, counts, strict=True) if not count]
         if not len(validation.targets) or missing:
             raise StoreError(
@@ -203,25 +235,43 @@ def _assemble(
     )
 
 
-def _labelled(features: Features, split: str, place: str, warnings: list[str]) -> npt.NDArray[np.int64]:
+def _labelled(features: Features, split: str, warnings: list[str]) -> npt.NDArray[np.int64]:
     """Returns the rows that have a label."""
-    counts = np.array([len(labels) for labels in features.labels], np.int64)
-    several = np.flatnonzero(counts > 1)
-    if several.size:
-        row = int(several[0])
-        raise StoreError(
-            f"{place}: {several.size} images of the {split} split have several labels "
-            f"({features.image_ids[row]} has {_some(features.labels[row])}); "
-            "a softmax head takes one an image, so embed them with one"
-        )
-    missing = int((counts == 0).sum())
+    labelled = np.array([bool(labels) for labels in features.labels], np.bool_)
+    missing = int((~labelled).sum())
     if missing:
-        warnings.append(f"{missing} of {len(counts)} images of the {split} split have no label and are left out")
-    return np.flatnonzero(counts == 1)
+        warnings.append(f"{missing} of {len(labelled)} images of the {split} split have no label and are left out")
+    return np.flatnonzero(labelled)
 
 
-def _classes(names: list[str], place: str) -> tuple[str, ...]:
-    labels = tuple(sorted(set(names)))
+def _have_several(names: dict[str, list[Names]], labels_per_image: str, place: str, warnings: list[str]) -> bool:
+    """Returns whether any image has several labels; refuses them where one is wanted."""
+    found = [row for split in SPLITS for row in names[split] if len(set(row)) > 1]
+    if not found:
+        return False
+    if labels_per_image == ONE:
+        raise StoreError(
+            f"{place}: {len(found)} images have several labels (one has {_some(found[0])}); "
+            "a softmax head takes one an image: embed them with one, or train with --labels-per-image several"
+        )
+    warnings.append(
+        f"{len(found)} images have several labels, so each label gets a probability of its own (sigmoids); "
+        "--labels-per-image one would refuse them"
+    )
+    return True
+
+
+def _targets(names: list[Names], index: dict[str, int], several: bool) -> Targets:
+    if not several:
+        return np.array([index[row[0]] for row in names], np.int32)
+    targets = np.zeros((len(names), len(index)), np.bool_)
+    for row, entries in enumerate(names):
+        targets[row, [index[name] for name in entries]] = True
+    return targets
+
+
+def _classes(names: list[Names], place: str) -> tuple[str, ...]:
+    labels = tuple(sorted({name for row in names for name in row}))
     if not labels:
         raise StoreError(f"the training split of {place} is empty; embed labelled images with --split 80/10/10")
     if len(labels) == 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.training.class_weights import parse_class_weights
 from pipelines.training.features import Examples
 from pipelines.training.fit_settings import FitSettings
 from transforms.encoders.tensorflow_runtime import import_keras, import_tensorflow
@@ -68,40 +68,6 @@ class Attempt(NamedTuple):
     kept: bool
 
 
-def parse_class_weights(text: str, labels: Sequence[str], counts: npt.NDArray[np.int64]) -> Array:
-    """Returns a weight for each class.
-
-    ``balanced`` gives ``examples / (classes * examples of the class)``. A label that ``label=weight,…`` does
-    not name weighs 1; a label with a comma is put into double quotes together with its weight.
-
-    Args:
-      text: as FitSettings.class_weights.
-      labels: names of the classes.
-      counts: training examples of each class, positive.
-
-    Raises:
-      OptionError: for a label that is none of the classes, or a weight that is not positive.
-    """
-    if text == "none":
-        return np.ones(len(labels), np.float32)
-    if text == "balanced":
-        return (counts.sum() / (len(labels) * counts)).astype(np.float32)
-    weights = np.ones(len(labels), np.float32)
-    for item in next(csv.reader([text]), []) or [""]:
-        label, equals, number = item.rpartition("=")
-        if not equals:
-            raise OptionError(f"--class-weights must be balanced, none or label=weight,…, got {text!r}")
-        if label not in labels:
-            raise OptionError(f"--class-weights: {label!r} is no class; there are {_some(labels)}")
-        try:
-            weights[list(labels).index(label)] = float(number)
-        except ValueError:
-            raise OptionError(f"--class-weights: the weight of {label!r} is no number: {number!r}") from None
-    if not (np.isfinite(weights).all() and (weights > 0).all()):
-        raise OptionError(f"--class-weights: weights must be positive, got {text!r}")
-    return weights
-
-
 def standardisation(vectors: Array) -> tuple[Array, Array]:
     """Returns mean and standard deviation of each column; one that does not vary gets 1."""
     mean = vectors.mean(axis=0, dtype=np.float64)
@@ -137,8 +103,11 @@ def fit_head(
     Raises:
       OptionError: when class_weights do not fit the labels, or the learning rate is far too high.
     """
-    counts = np.bincount(train.targets, minlength=len(labels))
-    trainer = _Trainer(train, parse_class_weights(settings.class_weights, labels, counts), settings)
+    counts, several = train.counts(len(labels)), len(train.targets) if train.several else None
+    class_weights = parse_class_weights(settings.class_weights, labels, counts, several)
+    if train.several:
+        train = train.known(len(labels))
+    trainer = _Trainer(train, class_weights, settings)
     everything = np.arange(len(train.targets))
     averaged = settings.l2_regularizer is None and not settings.hidden_units and len(everything) <= FOLDED_EXAMPLES
     attempts: list[Attempt] = []
@@ -154,7 +123,13 @@ def fit_head(
     mean: Weights = [np.stack(arrays).mean(axis=0) for arrays in zip(*found, strict=True)]
     layers = tuple(zip(mean[::2], mean[1::2], strict=True))
     return Fit(
-        head=Head(labels=tuple(labels), mean=trainer.mean, std=trainer.std, layers=layers),
+        head=Head(
+            labels=tuple(labels),
+            mean=trainer.mean,
+            std=trainer.std,
+            layers=layers,
+            activation="sigmoid" if train.several else "softmax",
+        ),
         validation_loss=trainer.loss_of(mean, validation),
         epochs=sum(attempt.epochs for attempt in attempts),
         attempts=tuple(attempts),
@@ -260,6 +235,9 @@ def _compile(
     kernels = network.trainable_variables[::2]
 
     def cross_entropy(logits: Any, wanted: Any, smooth: float) -> Any:
+        if train.several:
+            spread = tf.cast(wanted, tf.float32) * (1 - smooth) + smooth / 2
+            return tf.reduce_sum(tf.nn.weighted_cross_entropy_with_logits(spread, logits, weights), axis=1)
         spread = tf.one_hot(wanted, classes) * (1 - smooth) + smooth / classes
         losses = tf.nn.softmax_cross_entropy_with_logits(spread, logits)
         return losses * tf.gather(weights, wanted)
@@ -273,15 +251,16 @@ def _compile(
                 loss += l2 * tf.add_n([tf.reduce_sum(tf.square(kernel)) for kernel in kernels])
             optimizer.apply(tape.gradient(loss, network.trainable_variables))
 
-    examples = [tf.TensorSpec([None, train.vectors.shape[1]]), tf.TensorSpec([None], tf.int32)]
+    examples = [
+        tf.TensorSpec([None, train.vectors.shape[1]]),
+        tf.TensorSpec([None, classes], tf.bool) if train.several else tf.TensorSpec([None], tf.int32),
+    ]
 
     @tf.function(input_signature=examples)
     def loss(held_vectors: Any, held_targets: Any) -> Any:
         losses = cross_entropy(network(held_vectors, training=False), held_targets, 0.0)
+        if train.several:
+            return tf.reduce_mean(losses)
         return tf.reduce_sum(losses) / tf.reduce_sum(tf.gather(weights, held_targets))
 
     return l2, epoch, loss
-
-
-def _some(labels: Sequence[str]) -> str:
-    return ", ".join(map(repr, labels[:10])) + (" …" if len(labels) > 10 else "")

@@ -6,9 +6,8 @@ import argparse
 import dataclasses
 
 from pipelines.options import positive
+from pipelines.training.features import AUTO, LABELS_PER_IMAGE
 from transforms.errors import OptionError
-
-AUTO = "auto"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +24,7 @@ class FitSettings:
       class_weights: ``none``, ``balanced``, or ``label=weight,…``.
       hidden_units: widths of ReLU layers before the softmax; none is a linear head.
       patience: epochs without a better validation loss after which training stops.
+      labels_per_image: ``one`` for a softmax, ``several`` for a sigmoid a label, ``auto`` for what the data has.
       seed: of the shuffling, the dropout and the initial weights of hidden layers.
 
     Raises:
@@ -40,6 +40,7 @@ class FitSettings:
     class_weights: str = "none"
     hidden_units: tuple[int, ...] = ()
     patience: int = 5
+    labels_per_image: str = AUTO
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,6 +89,12 @@ def add_fit_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N,…",
         help="widths of ReLU layers before the softmax, such as 256",
     )
+    parser.add_argument(
+        "--labels-per-image",
+        choices=LABELS_PER_IMAGE,
+        default=default.labels_per_image,
+        help="one fits a softmax, several a sigmoid for each label; auto is several when an image has more than one",
+    )
     parser.add_argument("--seed", type=int, default=default.seed, help="the same seed gives the same model")
 
 
@@ -106,6 +113,7 @@ def fit_settings(flags: argparse.Namespace) -> FitSettings:
         batch_size=flags.batch_size,
         class_weights=flags.class_weights,
         hidden_units=_units(flags.hidden_units),
+        labels_per_image=flags.labels_per_image,
         seed=flags.seed,
     )
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from pipelines.training.features import Examples
 from transforms.measures.batch import PredictionBatch
+from transforms.measures.confusion import wilson_interval
 from transforms.measures.evaluation import LARGEST_CONFUSIONS, MATRIX_CLASSES, null_for_nan
-from transforms.measures.slices import GroupMeasures, MeasureOptions
+from transforms.measures.slices import GroupMeasures, MeasureOptions, mean_of_defined
 from transforms.model.head import Array, Head
 
 
@@ -24,6 +25,8 @@ def measure(head: Head, examples: Examples, foreign_labels: Sequence[str] = ()) 
     """
     if not len(examples.targets):
         return None
+    if examples.several:
+        return _measure_several(head, examples, (*head.labels, *foreign_labels))
     batch = prediction_batch(head.probabilities(examples.vectors), examples.targets, head.labels, foreign_labels)
     options = MeasureOptions()
     measures = GroupMeasures(options.exact_cells, options.bits)
@@ -37,6 +40,58 @@ def measure(head: Head, examples: Examples, foreign_labels: Sequence[str] = ()) 
     }
     plain: dict[str, Any] = null_for_nan({**metrics, "confusion_matrix": confusion})
     return plain
+
+
+def _measure_several(head: Head, examples: Examples, labels: Sequence[str]) -> dict[str, Any]:
+    """Returns the metrics of several labels an image, under the same names where they mean the same.
+
+    ``accuracy`` is the share of images whose labels are all right, ``micro`` adds the decisions of all labels up,
+    ``macro`` averages the labels' figures; log loss and calibration error are of single decisions.
+    """
+    known = head.probabilities(examples.vectors)
+    unknown = len(labels) - known.shape[1]
+    decided = np.pad(head.decide(known), ((0, 0), (0, unknown)))
+    probabilities, wanted = np.pad(known, ((0, 0), (0, unknown))), examples.targets
+    rows = len(wanted)
+    exact = float((decided == wanted).all(axis=1).mean())
+    _, sets = np.unique(wanted, axis=0, return_counts=True)
+    options, columns = MeasureOptions(), []
+    cells = GroupMeasures(options.exact_cells, options.bits)
+    for index, name in enumerate(labels):
+        batch = cell_batch(probabilities[:, [index]], wanted[:, [index]])
+        column = GroupMeasures(options.exact_cells, options.bits)
+        column.add(batch)
+        columns.append({**column.class_figures(batch.names)[1], "name": name, "known": name in head.labels})
+        cells.add(batch)
+    overall = cells.compute(batch.names)
+    figures = ("precision", "recall", "f1", "roc_auc")
+    plain: dict[str, Any] = null_for_nan(
+        {
+            "rows": rows,
+            "accuracy": exact,
+            "accuracy_interval": list(wilson_interval(exact, rows)),
+            "majority_accuracy": float(sets.max() / rows),
+            "decision_accuracy": overall["accuracy"],
+            "micro": {figure: overall["classes"][1][figure] for figure in figures},
+            "macro": {figure: mean_of_defined([column[figure] for column in columns]) for figure in figures},
+            "log_loss": overall["log_loss"],
+            "brier_score": overall["brier_score"],
+            "expected_calibration_error": overall["expected_calibration_error"],
+            "classes": columns,
+        }
+    )
+    return plain
+
+
+def cell_batch(probabilities: Array, targets: np.ndarray) -> PredictionBatch:
+    """Puts every decision about an image and a label into the form that metrics add up, as one of no and yes.
+
+    Args:
+      probabilities: ``float32[N, C]`` that the image has the label.
+      targets: ``bool[N, C]``, whether it has.
+    """
+    yes = probabilities.reshape(-1)
+    return prediction_batch(np.stack([1 - yes, yes], axis=1), targets.reshape(-1).astype(np.int32), ("no", "yes"))
 
 
 def prediction_batch(

@@ -26,10 +26,13 @@ def model_card(name: str, version: int, model: Mapping[str, Any], metrics: Mappi
       metrics: the fields of metrics.json.
       command: that made the model.
     """
+    several = model["head"]["activation"] == "sigmoid"
+    labels = "Any number of labels" if several else "One label"
     sections = [
-        f"# {name}, version {version}\n\nA softmax head on the image encoder {model['encoder']['name']}. "
-        f"It tells {len(model['head']['labels'])} classes apart: {_listed(model['head']['labels'])}.",
-        "## Intended use\n\nOne label for a photograph of the kind it was trained on, with a confidence. "
+        f"# {name}, version {version}\n\nA {model['head']['activation']} head on the image encoder "
+        f"{model['encoder']['name']}. It tells {len(model['head']['labels'])} classes apart: "
+        f"{_listed(model['head']['labels'])}.",
+        f"## Intended use\n\n{labels} for a photograph of the kind it was trained on, with a confidence each. "
         "A person checks what follows from it wherever a mistake would harm someone.",
         "## Data\n\n" + _data(model, metrics),
         "## Metrics\n\n" + _figures(metrics),
@@ -63,9 +66,12 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         "95 % interval": lambda entry: " to ".join(map(_number, entry["accuracy_interval"])),
         "accuracy of the majority class": lambda entry: _number(entry["majority_accuracy"]),
         "macro F1": lambda entry: _number(entry["macro"]["f1"]),
+        "micro F1": lambda entry: _number(entry["micro"]["f1"]),
         "log loss": lambda entry: _number(entry["log_loss"]),
         "expected calibration error": lambda entry: _number(entry["expected_calibration_error"]),
     }
+    if not metrics["several_labels"]:
+        del rows["micro F1"]  # which is the accuracy
     lines += [f"| {name} | {' | '.join(map(figure, splits.values()))} |" for name, figure in rows.items()]
     name, entry = list(splits.items())[-1]
     lines += ["", f"By class, on the {name} split:", "", "| class | images | precision | recall | F1 |"]
@@ -79,10 +85,11 @@ def _figures(metrics: Mapping[str, Any]) -> str:
 
 
 def _limits(metrics: Mapping[str, Any]) -> str:
+    answer = "a confidence for each label" if metrics["several_labels"] else "one of its labels"
     folded = any(attempt["fold"] >= 0 for attempt in metrics["fit"]["attempts"])
     chosen = "the temperature was" if folded else "regularisation, end of training and temperature were"
     lines = [
-        "- It gives one of its labels to every image, also to one that shows nothing of the kind.",
+        f"- It gives {answer} to every image, also to one that shows nothing of the kind.",
         "- The figures hold for images like those it was measured on; measure again where it is to work.",
         f"- The validation figures are slightly too good: {chosen} chosen on those images."
         + ("" if metrics["test"] else " There was no test split to measure on."),

@@ -229,7 +229,6 @@ def test_vectors_of_another_encoder_are_noticed(encoder: EncoderSpecification, t
         ({"labels": [[]] * 100}, "has no labelled image"),
         ({"labels": [["cat"]] * 100}, "has one class only, 'cat'; a head needs two or more"),
         ({"splits": ["test"] * 100}, "the training split of .* is empty"),
-        ({"labels": [["cat", "dog"]] * 100}, "several labels"),
     ],
 )
 def test_a_store_that_cannot_be_trained_on_is_one_line(
@@ -268,6 +267,7 @@ def test_a_class_outside_training_and_missing_labels_are_told(
         (["--dropout-rate", "1.5"], r"--dropout-rate must be in \[0, 1\), got 1\.5"),
         (["--class-weights", "cow=2"], "'cow' is no class; there are 'cat', 'dog'"),
         (["--assert-accuracy-at-least", "80"], r"must be in \[0, 1\], such as 0\.8, got 80"),
+        (["--labels-per-image", "two"], "invalid choice: 'two'"),
         (["--version", "7"], "has no version 7"),
         (["--encoder-table", "resnet"], "has no table of 'resnet'"),
         (["--runner", "DirectRunner"], "train runs no pipeline, so --runner has no effect"),

@@ -21,6 +21,9 @@ Array = npt.NDArray[np.float32]
 ACTIVATIONS = ("softmax", "sigmoid")
 """``softmax`` for one label an image, ``sigmoid`` for several."""
 
+DECISION = 0.5
+"""The probability from which on a sigmoid head says that an image has a label."""
+
 _ROWS = 8192  # rows at a time: bounds the memory of the products, not their speed
 
 
@@ -109,8 +112,22 @@ class Head:
 
     def probabilities(self, vectors: Array) -> Array:
         """Maps ``float32[N, D]`` to ``float32[N, C]`` in [0, 1]; rows of a softmax sum to 1."""
-        logits = self.logits(vectors)
+        return self.activate(self.logits(vectors))
+
+    def activate(self, logits: Array) -> Array:
+        """Maps scaled logits to probabilities."""
         return softmax(logits) if self.activation == "softmax" else sigmoid(logits)
+
+    def decide(self, probabilities: Array) -> npt.NDArray[np.bool_]:
+        """Returns which labels each row is said to have, ``bool[N, C]``.
+
+        Of a softmax the most probable one, among equals the first; of sigmoids those that are as likely as not.
+        """
+        if self.activation == "sigmoid":
+            return probabilities >= DECISION
+        decided = np.zeros(probabilities.shape, np.bool_)
+        decided[np.arange(len(decided)), probabilities.argmax(axis=1)] = True
+        return decided
 
     def to_bytes(self) -> bytes:
         """The arrays as an ``.npz`` file, the same bytes for the same head."""

@@ -22,6 +22,7 @@ from transforms.encoders.resolve import load_encoder
 from transforms.errors import OptionError
 from transforms.files.filesystem import is_local, join, open_filesystem
 from transforms.model.directory import ModelDirectory
+from transforms.model.head import Head
 from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors, usable_cores
 from transforms.shards.shard import Shard, ShardResult
 from transforms.shards.work import ShardWork
@@ -178,8 +179,9 @@ class _PredictionSink:
     def write(self, batch: Sequence[EncodedImage]) -> None:
         if not self._streams:
             self._open()
-        probabilities = self._model.head.probabilities(stack_vectors(batch))
-        rows = prediction_rows(batch, probabilities, self._model.labels, self._model.identifier, self._options.top_k)
+        head = self._model.head
+        probabilities = head.probabilities(stack_vectors(batch))
+        rows = prediction_rows(batch, probabilities, head, self._model.identifier, self._options.top_k)
         if self._parquet is not None:
             self._parquet.write_table(pa.Table.from_pylist(rows, schema=prediction_schema()))
         if "jsonl" in self._streams:
@@ -220,7 +222,7 @@ class _PredictionSink:
 def prediction_rows(
     images: Sequence[EncodedImage],
     probabilities: npt.NDArray[np.float32],
-    labels: Sequence[str],
+    head: Head,
     model_version: str,
     top_k: int,
 ) -> list[dict[str, Any]]:
@@ -228,16 +230,18 @@ def prediction_rows(
 
     Args:
       images: of the rows.
-      probabilities: ``float32[len(images), len(labels)]``, calibrated.
-      labels: in the order of the head's outputs; an id is the place in this order.
+      probabilities: ``float32[len(images), C]``, calibrated.
+      head: that gave them; an id is a label's place in the order of its outputs.
       model_version: of the model.
       top_k: labels a row, best first; among equals the first in order.
     """
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    labels = head.labels
+    best = np.argsort(-probabilities, axis=1, kind="stable")
+    decided = head.decide(probabilities)
     now = datetime.datetime.now(datetime.UTC)
     rows = []
-    for image, order, row in zip(images, best, probabilities, strict=True):
-        reference = image.reference
+    for image, ranked, row, chosen in zip(images, best, probabilities, decided, strict=True):
+        reference, order = image.reference, ranked[:top_k]
         rows.append(
             {
                 "image_id": reference.image_id,
@@ -246,6 +250,8 @@ def prediction_rows(
                 "ids": [str(index) for index in order],
                 "displayNames": [labels[index] for index in order],
                 "confidences": row[order],
+                "predicted": [labels[index] for index in ranked[chosen[ranked]]],
+                "activation": head.activation,
                 "model_version": model_version,
                 "scored_at": now,
                 "attributes": list(reference.attributes),
@@ -269,11 +275,15 @@ def vertex_line(row: Mapping[str, Any]) -> str:
 
 
 def csv_row(row: Mapping[str, Any]) -> list[str]:
-    """Returns CSV_COLUMNS of a row; a leading ``= + - @``, tab or return is neutralised by an apostrophe."""
+    """Returns CSV_COLUMNS of a row, ``|`` between several labels.
+
+    A leading ``= + - @``, tab or return is neutralised by an apostrophe."""
+    confidence = dict(zip(row["displayNames"], row["confidences"], strict=True))
+    predicted = [name for name in row["predicted"] if name in confidence]
     values = {
         **row,
-        "prediction": row["displayNames"][0],
-        "confidence": f"{float(row['confidences'][0]):.6g}",
+        "prediction": "|".join(predicted),
+        "confidence": "|".join(f"{float(confidence[name]):.6g}" for name in predicted),
         "labels": "|".join(row["labels"]),
     }
     texts = [str(values[column]) for column in CSV_COLUMNS]

@@ -78,7 +78,11 @@ DEAD_LETTER_SCHEMA = pa.schema(
 
 
 def prediction_schema() -> pa.Schema:
-    """Returns the schema of a prediction row; ids, names and confidences stand best first."""
+    """Returns the schema of a prediction row; ids, names and confidences stand best first.
+
+    ``activation`` is ``softmax`` for one label an image and ``sigmoid`` for several; ``predicted`` are the labels
+    that the model says the image has, best first: one of a softmax, any number of sigmoids.
+    """
     return pa.schema(
         [
             ("image_id", pa.string()),
@@ -87,6 +91,8 @@ def prediction_schema() -> pa.Schema:
             ("ids", _STRINGS),
             ("displayNames", _STRINGS),
             ("confidences", _CONFIDENCES),
+            ("predicted", _STRINGS),
+            ("activation", pa.string()),
             ("model_version", pa.string()),
             ("scored_at", _TIMESTAMP),
             ("labels", _STRINGS),

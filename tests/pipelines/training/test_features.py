@@ -71,10 +71,6 @@ def test_a_class_outside_training_is_counted_as_wrong_and_told() -> None:
         (NONE, "TABLE has no labelled image"),
         (features(vectors(2), [[], []]), "TABLE has no labelled image"),
         (features(vectors(2), [["a"], ["a"]]), "TABLE has one class only, 'a'; a head needs two or more"),
-        (
-            features(vectors(2), [["a"], ["b", "a"]]),
-            r"1 images of the train split have several labels \(id1 has 'b', 'a'\)",
-        ),
         (features(vectors(2) * np.nan, [["a"], ["b"]]), "vectors of the train split have NaN or infinity"),
         (features(vectors(2), [["a"], ["b"]]), "too few training images to hold some out"),
     ],

@@ -7,8 +7,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from pipelines.training.class_weights import parse_class_weights
 from pipelines.training.features import Examples, fold_numbers
-from pipelines.training.fit_head import L2_PATH, fit_head, parse_class_weights, standardisation
+from pipelines.training.fit_head import L2_PATH, fit_head, standardisation
 from pipelines.training.fit_settings import FitSettings
 from tests.pipelines.training.builders import clouds
 from transforms.errors import OptionError
