@@ -35,8 +35,8 @@ def measure(head: Head, examples: Examples, foreign_labels: Sequence[str] = ()) 
     labels = [entry["name"] for entry in metrics["classes"]]
     confusion = {
         "labels": labels,
-        "rows": measures.confusion.matrix(labels) if len(labels) <= MATRIX_CLASSES else None,
-        "largest": measures.confusion.largest(LARGEST_CONFUSIONS),
+        **(measures.matrix(labels) if len(labels) <= MATRIX_CLASSES else {"rows": None, "weights": None}),
+        "largest": measures.largest(LARGEST_CONFUSIONS),
     }
     plain: dict[str, Any] = null_for_nan({**metrics, "confusion_matrix": confusion})
     return plain
