@@ -9,9 +9,9 @@ import numpy as np
 
 from pipelines.training.features import Examples
 from transforms.measures.batch import PredictionBatch
-from transforms.measures.confusion import wilson_interval
+from transforms.measures.confusion import mean_of_defined, wilson_interval
 from transforms.measures.evaluation import LARGEST_CONFUSIONS, MATRIX_CLASSES, null_for_nan
-from transforms.measures.slices import GroupMeasures, MeasureOptions, mean_of_defined
+from transforms.measures.slices import GroupMeasures, MeasureOptions
 from transforms.model.head import Array, Head
 
 
