@@ -107,6 +107,30 @@ def add_fit_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--label-smoothing", type=float, default=default.label_smoothing, help="in [0, 1)")
     parser.add_argument(
+        "--class-weights",
+        default=default.class_weights,
+        metavar="W",
+        help="none, balanced, or label=weight,… (labels that are not named weigh 1)",
+    )
+    parser.add_argument(
+        "--hidden-units",
+        default="",
+        metavar="N,…",
+        help="widths of ReLU layers before the softmax, such as 256",
+    )
+    parser.add_argument(
+        "--labels-per-image",
+        choices=LABELS_PER_IMAGE,
+        default=default.labels_per_image,
+        help="one fits a softmax, several a sigmoid for each label; auto is several when an image has more than one",
+    )
+    _add_solver_flags(parser, default)
+    parser.add_argument("--seed", type=int, default=default.seed, help="the same seed gives the same model")
+
+
+def _add_solver_flags(parser: argparse.ArgumentParser, default: FitSettings) -> None:
+    """Adds the flags of how the loss is brought down."""
+    parser.add_argument(
         "--learning-rate",
         type=float,
         metavar="X",
@@ -138,25 +162,6 @@ def add_fit_flags(parser: argparse.ArgumentParser) -> None:
         help="passes over the data, at most",
     )
     parser.add_argument("--batch-size", type=positive(int), default=default.batch_size, help="examples a step, at most")
-    parser.add_argument(
-        "--class-weights",
-        default=default.class_weights,
-        metavar="W",
-        help="none, balanced, or label=weight,… (labels that are not named weigh 1)",
-    )
-    parser.add_argument(
-        "--hidden-units",
-        default="",
-        metavar="N,…",
-        help="widths of ReLU layers before the softmax, such as 256",
-    )
-    parser.add_argument(
-        "--labels-per-image",
-        choices=LABELS_PER_IMAGE,
-        default=default.labels_per_image,
-        help="one fits a softmax, several a sigmoid for each label; auto is several when an image has more than one",
-    )
-    parser.add_argument("--seed", type=int, default=default.seed, help="the same seed gives the same model")
 
 
 def fit_settings(flags: argparse.Namespace) -> FitSettings:
