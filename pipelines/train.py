@@ -14,14 +14,18 @@ from typing import Any
 from pipelines import cli, options
 from pipelines.run_record import configuration_json, print_record
 from pipelines.training import assemble, export, gate, publish
-from pipelines.training.calibrate import calibrate
-from pipelines.training.features import read_splits
-from pipelines.training.fit_head import fit_head
+from pipelines.training.calibrate import TemperatureFit, calibrate
+from pipelines.training.features import Splits, read_split_features, split_features
+from pipelines.training.fit_head import Fit, fit_head
 from pipelines.training.fit_settings import FitSettings, add_fit_flags, fit_arguments, fit_settings
+from pipelines.training.leak_report import guard
+from pipelines.training.leaks import LeakSettings, add_leak_arguments, leak_arguments, leak_settings
+from pipelines.training.measure import measure
 from pipelines.training.summary import summarise
 from transforms.errors import OptionError
 from transforms.files import filesystem
 from transforms.model.directory import ModelDirectory
+from transforms.model.head import Head
 from transforms.store.catalog import open_table
 from transforms.store.table import FeatureTable
 
@@ -35,6 +39,7 @@ class TrainConfiguration:
     version: int | datetime.datetime | None
     encoder_table: str | None
     fit: FitSettings
+    leaks: LeakSettings
     assert_accuracy_at_least: float | None
     labels_output_file: str | None
     trust_model: bool
@@ -52,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     options.add_version_flag(parser)
     parser.add_argument("--encoder-table", metavar="NAME", help="table to train on, when the store has several")
     add_fit_flags(parser)
+    add_leak_arguments(parser)
     parser.add_argument(
         "--assert-accuracy-at-least",
         type=float,
@@ -73,6 +79,7 @@ def _run(argv: Sequence[str] | None) -> int:
         version=flags.version,
         encoder_table=flags.encoder_table,
         fit=fit_settings(flags),
+        leaks=leak_settings(flags),
         assert_accuracy_at_least=flags.assert_accuracy_at_least,
         labels_output_file=flags.labels_output_file,
         trust_model=flags.trust_model,
@@ -93,7 +100,7 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
     publish.check_target(configuration.model)
     table = open_table(configuration.store, configuration.encoder_table, configuration.version)
     data = assemble.describe_data(configuration.store, table)
-    digest = assemble.training_digest(data, configuration.fit)
+    digest = assemble.training_digest(data, configuration.fit, leaks=configuration.leaks)
     model = publish.find_same(configuration.model, digest)
     made = model is None
     if model is not None:
@@ -119,19 +126,32 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
 def _fit(
     configuration: TrainConfiguration, table: FeatureTable, data: dict[str, Any], digest: str
 ) -> assemble.Training:
-    splits = read_splits(table, configuration.fit.labels_per_image)
+    guarded = guard(read_split_features(table), configuration.leaks, table.path)
+    splits = split_features(guarded.features, table.path, configuration.fit.labels_per_image)
+    splits = dataclasses.replace(splits, warnings=(*splits.warnings, *guarded.warnings))
     for warning in splits.warnings:
         print(f"heliograph: note: {warning}", file=sys.stderr)
-    validation = splits.validation.known(len(splits.labels))
-    fit = fit_head(splits.train, validation, splits.labels, configuration.fit, splits.folds)
-    head, temperature = calibrate(fit.head, validation)
+    fit, head, temperature = _fit_splits(configuration, splits)
+    accuracy_before = None
+    if guarded.moved:
+        before = split_features(guarded.before, table.path, configuration.fit.labels_per_image)
+        _, seen, _ = _fit_splits(configuration, before)
+        accuracy_before = (measure(seen, before.test, before.foreign_labels) or {}).get("accuracy")
+    leaks = guarded.metrics(head, splits.test, accuracy_before)
     return assemble.Training(
         source=assemble.Source(specification=table.specification, golden=table.golden, data=data, digest=digest),
         head=head,
-        metrics=assemble.collect_metrics(splits, fit, head, temperature),
+        metrics={**assemble.collect_metrics(splits, fit, head, temperature), "leaks": leaks},
         configuration=configuration_json(configuration),
         command=_command(configuration, table.version),
+        files=guarded.files(),
     )
+
+
+def _fit_splits(configuration: TrainConfiguration, splits: Splits) -> tuple[Fit, Head, TemperatureFit]:
+    validation = splits.validation.known(len(splits.labels))
+    fit = fit_head(splits.train, validation, splits.labels, configuration.fit, splits.folds)
+    return fit, *calibrate(fit.head, validation)
 
 
 def _command(configuration: TrainConfiguration, version: int) -> str:
@@ -140,7 +160,9 @@ def _command(configuration: TrainConfiguration, version: int) -> str:
     if configuration.encoder_table:
         flags["--encoder-table"] = configuration.encoder_table
     words = [word for flag, value in flags.items() for word in (flag, str(value))]
-    return shlex.join(["heliograph", "train", *words, *fit_arguments(configuration.fit)])
+    return shlex.join(
+        ["heliograph", "train", *words, *fit_arguments(configuration.fit), *leak_arguments(configuration.leaks)]
+    )
 
 
 if __name__ == "__main__":

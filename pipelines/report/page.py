@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
-import importlib.resources
 import math
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from pipelines.report import charts, verdict
+from pipelines.report.assets import asset, content_policy, environment
 from pipelines.report.thumbnails import thumbnail
 
 MATRIX_CLASSES = 40
@@ -56,24 +53,18 @@ def render(metrics: Mapping[str, Any], facts: Facts) -> str:
       metrics: as metrics.schema.json describes them.
       facts: the rest.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "percent": verdict.percent,
-        "number": _number,
-        "whole": lambda value: f"{value:,}",
-    }
-    style, script = _asset("page.css"), _asset("page.js")
+    templates = environment()
+    templates.filters |= {"percent": verdict.percent, "number": _number}
+    style, script = asset("page.css"), asset("page.js")
     shown = metrics["worst_errors"][: facts.thumbnails]
     matrix = metrics["confusion_matrix"]
-    return environment.from_string(_asset("page.html")).render(
+    return templates.from_string(asset("page.html")).render(
         metrics=metrics,
         facts=facts,
         verdict=verdict.verdict(metrics["overall"]),
         weak_spots=verdict.weak_spots(dict(metrics)),
         cards=_cards(metrics),
-        matrix=_matrix(matrix) if matrix["rows"] and len(matrix["labels"]) <= MATRIX_CLASSES else None,
+        matrix=_matrix(matrix) if len(matrix["labels"]) <= MATRIX_CLASSES else None,
         mistakes=matrix["largest"][:MISTAKES],
         classes=metrics["classes"][:_TABLE_ROWS],
         slices={name: _with_bars(entries[:_TABLE_ROWS]) for name, entries in metrics["slices"].items()},
@@ -84,31 +75,8 @@ def render(metrics: Mapping[str, Any], facts: Facts) -> str:
         script=Markup(script),
         library=Markup(charts.library()),
         style_ids=charts.style_ids(),
-        policy=_policy(scripts=(charts.library(), script), styles=(style, _EMPTY_STYLE)),
+        policy=content_policy(scripts=(charts.library(), script), styles=(style, _EMPTY_STYLE)),
     )
-
-
-def _policy(scripts: tuple[str, ...], styles: tuple[str, ...]) -> str:
-    """Nothing is fetched; only scripts and styles of these very contents run."""
-    return "; ".join(
-        [
-            "default-src 'none'",
-            "img-src data:",
-            f"script-src {' '.join(map(_hash, scripts))}",
-            f"style-src-elem {' '.join(map(_hash, styles))}",
-            "style-src-attr 'none'",
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]
-    )
-
-
-def _hash(content: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
-
-
-def _asset(name: str) -> str:
-    return importlib.resources.files(__package__).joinpath(name).read_text("utf-8").replace("\r", "")
 
 
 def _cards(metrics: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -27,7 +27,7 @@ from transforms.model.head import Head
 from transforms.store.read import iterate
 from transforms.store.table import FeatureTable
 
-TRAINING_VERSION = 3
+TRAINING_VERSION = 2
 """Raised whenever the same data and configuration would give another model."""
 
 _SEALED = ("model.json", "model_card.md")
@@ -60,6 +60,7 @@ class Training:
       metrics: of metrics.json.
       configuration: of config.json.
       command: that repeats it.
+      files: further files of the model's directory, by name.
     """
 
     source: Source
@@ -67,6 +68,7 @@ class Training:
     metrics: dict[str, Any]
     configuration: dict[str, Any]
     command: str
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
 
 def describe_data(store: str, table: FeatureTable) -> dict[str, Any]:
@@ -84,8 +86,10 @@ def describe_data(store: str, table: FeatureTable) -> dict[str, Any]:
     }
 
 
-def training_digest(data: Mapping[str, Any], settings: FitSettings) -> str:
+def training_digest(data: Mapping[str, Any], settings: FitSettings, **others: Any) -> str:
     """Returns 16 hexadecimal digits that are the same for equal data, settings and code.
+
+    ``others`` are further settings, dataclasses, by a name of their own.
 
     Where the store lies does not matter: the names of its files are unique.
     """
@@ -94,6 +98,7 @@ def training_digest(data: Mapping[str, Any], settings: FitSettings) -> str:
         "files": data["files_sha256"],
         "table": data["table"],
         "fit": dataclasses.asdict(settings),
+        **{name: dataclasses.asdict(value) for name, value in others.items()},
     }
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -133,7 +138,7 @@ def publish_training(training: Training, model: str, trust_model: bool) -> int:
 
     def fill(directory: str) -> None:
         export.save_served_model(served, directory, head.labels)
-        files = {"head.npz": head.to_bytes(), "labels.txt": export.labels_file(head.labels)}
+        files = {"head.npz": head.to_bytes(), "labels.txt": export.labels_file(head.labels), **training.files}
         for name, data in files.items():
             with open(os.path.join(directory, name), "wb") as stream:
                 stream.write(data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,15 +103,19 @@ def read_splits(table: FeatureTable, labels_per_image: str = AUTO) -> Splits:
       StoreError: no labels, several labels an image where one is wanted, one class only, an empty training
         split, too few examples to hold any out, vectors that are not finite.
     """
-    columns = ("image_id", "sha256", "labels", "group")
-    features = {
+    return split_features(read_split_features(table), table.path, labels_per_image)
+
+
+def read_split_features(table: FeatureTable) -> dict[str, Features]:
+    """Reads the rows of each split; augmented views of the training split only."""
+    columns = ("image_id", "image_uri", "sha256", "labels", "group", "view_id")
+    return {
         split: read_features(table, splits=[split], views=None if split == SPLITS[0] else [0], columns=columns)
         for split in SPLITS
     }
-    return split_features(features, table.path, labels_per_image)
 
 
-def split_features(features: dict[str, Features], place: str, labels_per_image: str = AUTO) -> Splits:
+def split_features(features: Mapping[str, Features], place: str, labels_per_image: str = AUTO) -> Splits:
     """Turns labels into targets and checks what training relies on; ``place`` names the table in messages.
 
     Raises:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.training.leak_report import describe_leaks
+
 _SHOWN_CLASSES = 50
 
 _CALL = """\
@@ -74,6 +76,7 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         del rows["micro F1"]  # which is the accuracy
     lines += [f"| {name} | {' | '.join(map(figure, splits.values()))} |" for name, figure in rows.items()]
     name, entry = list(splits.items())[-1]
+    lines += [line for sentence in describe_leaks(metrics.get("leaks")) for line in ("", f"{sentence}.")]
     lines += ["", f"By class, on the {name} split:", "", "| class | images | precision | recall | F1 |"]
     lines += ["|---|---|---|---|---|"]
     for figures in entry["classes"][:_SHOWN_CLASSES]:

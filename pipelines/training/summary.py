@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.progress import duration
+from pipelines.training.leak_report import describe_leaks
 
 _SHOWN = 10  # labels
 
@@ -24,5 +25,6 @@ def summarise(record: Mapping[str, Any]) -> str:
                 f"{name}: accuracy {figures['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, majority "
                 f"class {figures['majority_accuracy']:.3f}) on {figures['rows']:,} images"
             )
+    lines += describe_leaks(metrics.get("leaks"))
     lines.append(f"{duration(record['seconds'])}; read {record['model']}/model_card.md")
     return "\n".join(lines)

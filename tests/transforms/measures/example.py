@@ -17,7 +17,6 @@ SCHEMA = pa.schema(
         ("model_version", pa.string()),
         ("labels", pa.list_(pa.string())),
         ("attributes", pa.map_(pa.string(), pa.string())),
-        ("weight", pa.float64()),
     ]
 )
 NAMES = ("bee", "cat", "dog", "emu")

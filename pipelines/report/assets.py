@@ -1,0 +1,41 @@
+"""What the pages are made of: files of this package, templates that escape, and a policy that lets nothing else in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.resources
+
+import jinja2
+
+
+def asset(name: str) -> str:
+    """Returns a file of this package as text."""
+    return importlib.resources.files(__package__).joinpath(name).read_text("utf-8").replace("\r", "")
+
+
+def environment() -> jinja2.Environment:
+    """Returns where templates are rendered: everything is escaped, a missing value is an error."""
+    found = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    found.filters["whole"] = lambda value: f"{value:,}"
+    return found
+
+
+def content_policy(scripts: tuple[str, ...], styles: tuple[str, ...]) -> str:
+    """Returns a page's policy: nothing is fetched, only scripts and styles of these very contents run."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "img-src data:",
+            f"script-src {_hashes(scripts)}",
+            f"style-src-elem {_hashes(styles)}",
+            "style-src-attr 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def _hashes(contents: tuple[str, ...]) -> str:
+    digests = (base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() for content in contents)
+    return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
