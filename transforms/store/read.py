@@ -21,6 +21,7 @@ from pyarrow import fs
 from transforms.errors import StoreError
 from transforms.files.filesystem import open_filesystem
 from transforms.store.delta import DataFile, one_line
+from transforms.store.pages import read_vectors
 from transforms.store.schema import conform, feature_schema, subset
 from transforms.store.table import FeatureTable
 
@@ -257,22 +258,21 @@ def _plan(root: fs.FileSystem, file: DataFile, selection: Selection) -> Iterator
 def _read_piece(root: fs.FileSystem, piece: _Piece, schema: pa.Schema, matrix: np.ndarray) -> pa.Table:
     """Fills ``matrix`` with the vectors of a piece and returns its other columns."""
     path = open_filesystem(piece.file.uri)[1]
+    rows = piece.footer.row_group(piece.row_group).num_rows
+    vectors = matrix if piece.mask is None else np.empty((rows, matrix.shape[1]), np.float32)
+    names = [name for name in schema.names if name != "embedding"]
     with file_errors(path), root.open_input_file(path) as source:
+        done = read_vectors(source, piece.footer, piece.row_group, "embedding", vectors)
         file = pq.ParquetFile(source, metadata=piece.footer)
-        found = file.read_row_group(piece.row_group, columns=schema.names, use_threads=False)
-    start, seen = 0, 0
-    for vectors in vectors_of(found.column("embedding"), matrix.shape[1], path):
-        if piece.mask is None:
-            chosen = vectors
-        else:
-            chosen = vectors[piece.mask[seen : seen + len(vectors)]]
-            seen += len(vectors)
-        matrix[start : start + len(chosen)] = chosen
-        start += len(chosen)
-    metadata = conform(found, subset(schema, [name for name in schema.names if name != "embedding"]))
-    if piece.mask is None or not metadata.num_columns:
+        read = names if done else schema.names
+        found = file.read_row_group(piece.row_group, columns=read, use_threads=False) if read else pa.table({})
+    if not done:
+        np.concatenate(list(vectors_of(found.column("embedding"), matrix.shape[1], path)), out=vectors)
+    metadata = conform(found, subset(schema, names))
+    if piece.mask is None:
         return metadata
-    return metadata.filter(pa.array(piece.mask))
+    np.compress(piece.mask, vectors, axis=0, out=matrix)
+    return metadata.filter(pa.array(piece.mask)) if names else metadata
 
 
 def _features(matrix: np.ndarray, metadata: pa.Table) -> Features:
