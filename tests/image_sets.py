@@ -10,9 +10,9 @@ import json
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import google_crc32c
 import pyarrow as pa
@@ -28,18 +28,34 @@ class Sample(NamedTuple):
     data: bytes
     label: str
     split: str
+    second: str = ""
+    group: str = ""
+    camera: str = ""
 
     @property
     def path(self) -> str:
         return f"{self.split}/{self.label}/{self.name}"
 
+    @property
+    def labels(self) -> list[str]:
+        return [self.label, *([self.second] if self.second else [])]
 
-def samples(count: int) -> list[Sample]:
-    """Draws images of both labels, in all three splits."""
+    def fields(self, *names: str) -> dict[str, Any]:
+        """What is known, under the names of our own manifest; what is empty is left out."""
+        known = {"labels": self.labels, "split": self.split, "group": self.group, "camera": self.camera}
+        return {name: known[name] for name in names or known if known[name]}
+
+
+def samples(count: int, described: bool = False) -> list[Sample]:
+    """Draws images of both labels, in all three splits; ``described`` ones have groups, cameras, a second label."""
     splits = ("train", "train", "validation", "test")
-    return [
+    plain = [
         Sample(f"{n:04d}.jpg", encoded(draw(LABELS[n % 2], n)), LABELS[n % 2], splits[n // 2 % 4]) for n in range(count)
     ]
+    if not described:
+        return plain
+    more = [("" if n % 3 else "outside", f"site {n // 2}", f"K{n % 5 % 2}") for n in range(count)]
+    return [one._replace(second=a, group=b, camera=c) for one, (a, b, c) in zip(plain, more, strict=True)]
 
 
 def write_files(root: Path, images: Sequence[Sample]) -> Path:
@@ -50,10 +66,10 @@ def write_files(root: Path, images: Sequence[Sample]) -> Path:
     return root
 
 
-def write_table(path: Path, rows: Iterable[Sequence[str]]) -> Path:
+def write_table(path: Path, rows: Iterable[Sequence[str]], separator: str = ",") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
+        csv.writer(file, delimiter=separator).writerows(rows)
     return path
 
 
@@ -77,8 +93,14 @@ def webdataset(images: Sequence[Sample]) -> bytes:
     for image in images:
         key = image.name.removesuffix(".jpg")
         files += [(f"{key}.jpg", image.data), (f"{key}.cls", image.label.encode())]
-        files += [(f"{key}.json", json.dumps({"split": image.split}).encode())]
+        files += [(f"{key}.json", json.dumps(image.fields("split", "group", "camera")).encode())]
     return tar_bytes(files)
+
+
+def webdataset_of_json(images: Sequence[Sample]) -> bytes:
+    """Samples that tell all, several labels too, in their JSON."""
+    files = ((image.name, image.data, json.dumps(image.fields()).encode()) for image in images)
+    return tar_bytes(pair for name, data, text in files for pair in ((name, data), (name[:-3] + "json", text)))
 
 
 def zip_bytes(files: Iterable[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -131,11 +153,11 @@ def tfrecord(images: Sequence[Sample]) -> bytes:
             example(
                 {
                     "image/encoded": [image.data],
-                    "image/class/text": [image.label.encode()],
+                    "image/class/text": [label.encode() for label in image.labels],
                     "image/class/label": [1],
                     "image/filename": [image.name.encode()],
                     "image/height": [72],
-                    "split": [image.split.encode()],
+                    **{key: [value.encode()] for key, value in image.fields("split", "group", "camera").items()},
                 }
             )
         )
@@ -162,6 +184,19 @@ def write_hf_parquet(path: Path, images: Sequence[Sample], class_labels: bool = 
     return path
 
 
+def _hf_described(root: Path, images: Sequence[Sample]) -> Path:
+    """Several ClassLabels an image, the bytes in a plain binary column, further columns beside them."""
+    names = sorted({label for image in images for label in image.labels})
+    rows = [
+        {"image": image.data, **image.fields(), "labels": [names.index(label) for label in image.labels]}
+        for image in images
+    ]
+    features = {"image": {"_type": "Image"}, "labels": {"feature": {"names": names, "_type": "ClassLabel"}}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata(metadata), root / "a.parquet", row_group_size=30)
+    return root / "a.parquet"
+
+
 def _written(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
@@ -169,25 +204,38 @@ def _written(path: Path, data: bytes) -> Path:
 
 def _vertex_item(root: Path, image: Sample) -> dict[str, object]:
     ml_use = "training" if image.split == "train" else image.split
+    several = [{"displayName": label} for label in image.labels]
     return {
         "imageGcsUri": str(root / image.path),
-        "classificationAnnotation": {"displayName": image.label},
-        "dataItemResourceLabels": {"aiplatform.googleapis.com/ml_use": ml_use},
+        **({"classificationAnnotations": several} if image.second else {"classificationAnnotation": several[0]}),
+        "dataItemResourceLabels": {
+            "aiplatform.googleapis.com/ml_use": ml_use,
+            **image.fields("group", "camera"),
+        },
     }
 
 
-def _manifest_rows(images: Sequence[Sample], *header: str) -> list[Sequence[str]]:
-    return [header, *((image.path, image.label, image.split) for image in images)]
+def _table(images: Sequence[Sample], address: str, *names: str) -> list[list[str]]:
+    """A header and a row an image."""
+    rows = [{"labels": [], **image.fields(*names)} for image in images]
+    cells = [["|".join(row["labels"]), *(row.get(name, "") for name in names if name != "labels")] for row in rows]
+    header = [address, "labels", *(name for name in names if name != "labels")]
+    return [header, *([image.path, *cell] for image, cell in zip(images, cells, strict=True))]
+
+
+ALL = ("labels", "split", "group", "camera")
 
 
 Write = Callable[[Path, Sequence[Sample]], Path]
 """Writes images into an empty directory; returns what to name as the input. Manifests find files in ``files``."""
 
 
-def _manifest(name: str, rows: Callable[[Path, Sequence[Sample]], Iterable[Sequence[str]]]) -> Write:
+def _manifest(
+    name: str, rows: Callable[[Path, Sequence[Sample]], Iterable[Sequence[str]]], separator: str = ","
+) -> Write:
     def write(root: Path, images: Sequence[Sample]) -> Path:
         write_files(root / "files", images)
-        return write_table(root / "files" / name, rows(root / "files", images))
+        return write_table(root / "files" / name, rows(root / "files", images), separator)
 
     return write
 
@@ -200,9 +248,24 @@ def _json(name: str, row: Callable[[Path, Sample], object]) -> Write:
     return write
 
 
+def _parquet(name: str, address: str) -> Write:
+    def write(root: Path, images: Sequence[Sample]) -> Path:
+        write_files(root, images)
+        pq.write_table(pa.Table.from_pylist([{address: i.path, **i.fields()} for i in images]), root / name)
+        return root / name
+
+    return write
+
+
 def _imagefolder(root: Path, images: Sequence[Sample]) -> Path:
     write_files(root, images)
-    write_table(root / "metadata.csv", _manifest_rows(images, "file_name", "label", "split"))
+    write_table(root / "metadata.csv", _table(images, "file_name", *ALL))
+    return root
+
+
+def _json_imagefolder(root: Path, images: Sequence[Sample]) -> Path:
+    write_files(root, images)
+    write_lines(root / "metadata.jsonl", ({"file_name": image.path, **image.fields()} for image in images))
     return root
 
 
@@ -211,8 +274,9 @@ def _split_imagefolders(root: Path, images: Sequence[Sample]) -> Path:
         (root / image.split).mkdir(exist_ok=True)
         _written(root / image.split / image.name, image.data)
     for split in {image.split for image in images}:
-        rows = [(image.name, image.label) for image in images if image.split == split]
-        write_table(root / split / "metadata.csv", [("file_name", "label"), *rows])
+        rows = _table([image for image in images if image.split == split], "file_name", "labels", "group", "camera")
+        rows = [[row[0].rpartition("/")[2], *row[1:]] for row in rows]
+        write_table(root / split / "metadata.csv", rows)
     return root
 
 
@@ -223,47 +287,89 @@ def _halves(root: Path, images: Sequence[Sample], name: str, pack: Callable[[Seq
     return root / f"*-{name}"
 
 
-FORMS: dict[str, tuple[str, Write]] = {
-    "folder": ("folder", write_files),
-    "glob": ("glob", lambda root, images: write_files(root, images) / "*" / "*" / "*.jpg"),
-    "manifest": ("manifest", _manifest("m.csv", lambda _, images: _manifest_rows(images, "uri", "label", "split"))),
-    "vertex-csv": (
-        "vertex-csv",
-        _manifest("v.csv", lambda root, images: [(i.split, str(root / i.path), i.label) for i in images]),
-    ),
-    "vertex-jsonl": ("vertex-jsonl", _json("v.jsonl", _vertex_item)),
-    "imagefolder": ("imagefolder", _imagefolder),
-    "split imagefolders": ("imagefolder", _split_imagefolders),
-    "webdataset": ("webdataset", lambda root, images: _written(root / "a.tar", webdataset(images))),
-    "webdataset gzip": (
-        "webdataset",
-        lambda root, images: _written(root / "a.tar.gz", gzip.compress(webdataset(images))),
-    ),
-    "tfrecord": ("tfrecord", lambda root, images: _written(root / "a.tfrecord", tfrecord(images))),
-    "tfrecord gzip": ("tfrecord", lambda root, images: _written(root / "odd", gzip.compress(tfrecord(images)))),
-    "zip": ("zip", lambda root, images: _written(root / "a.zip", zip_bytes((i.path, i.data) for i in images))),
-    "hf-parquet": ("hf-parquet", lambda root, images: write_hf_parquet(root / "a.parquet", images)),
-    "hf-parquet text": ("hf-parquet", lambda root, images: write_hf_parquet(root / "a.parquet", images, False)),
-    "glob of tars": ("webdataset", lambda root, images: _halves(root, images, "s.tar", webdataset)),
-    "folder of tars": ("webdataset", lambda root, images: _halves(root, images, "s.tar", webdataset).parent),
-}
-"""What tells split and label of every image: its name, its dialect, and what writes it."""
+def _pack(name: str, pack: Callable[[Sequence[Sample]], bytes]) -> Write:
+    return lambda root, images: _written(root / name, pack(images))
 
-LABELLED_ONLY: dict[str, tuple[str, Write]] = {
-    "flowers-csv": (
+
+def _in_folders(images: Sequence[Sample], wrapper: str = "") -> Iterator[tuple[str, bytes]]:
+    return ((f"{wrapper}{image.path}", image.data) for image in images)
+
+
+class Form(NamedTuple):
+    """A dialect or container: its name in DIALECTS, what writes it, and what of an image it can tell."""
+
+    dialect: str
+    write: Write
+    tells: tuple[str, ...]
+
+
+_FOLDER = ("label", "split")
+
+FORMS: dict[str, Form] = {
+    "folder": Form("folder", write_files, _FOLDER),
+    "glob": Form("glob", lambda root, images: write_files(root, images) / "*" / "*" / "*.jpg", _FOLDER),
+    "manifest csv": Form("manifest", _manifest("m.csv", lambda _, images: _table(images, "uri", *ALL)), ALL),
+    "manifest tsv without split": Form(
+        "manifest",
+        _manifest("m.tsv", lambda _, images: _table(images, "uri", "labels", "group", "camera"), "\t"),
+        ("labels", "group", "camera"),
+    ),
+    "manifest jsonl": Form("manifest", _json("m.jsonl", lambda _, image: {"uri": image.path, **image.fields()}), ALL),
+    "manifest parquet": Form("manifest", _parquet("m.parquet", "uri"), ALL),
+    "flowers-csv": Form(
         "flowers-csv",
-        _manifest("f.csv", lambda root, images: [(str(root / i.path), i.label) for i in images]),
+        _manifest("f.csv", lambda root, images: [(str(root / i.path), *i.labels) for i in images]),
+        ("labels",),
     ),
-}
-"""Forms that know no split."""
-
-ADDRESSES_ONLY: dict[str, tuple[str, Write]] = {
-    "vertex-batch": (
+    "vertex-csv": Form(
+        "vertex-csv",
+        _manifest("v.csv", lambda root, images: [(i.split, str(root / i.path), *i.labels) for i in images]),
+        ("labels", "split"),
+    ),
+    "vertex-jsonl": Form("vertex-jsonl", _json("v.jsonl", _vertex_item), ALL),
+    "vertex-batch": Form(
         "vertex-batch",
         _json("b.jsonl", lambda root, image: {"content": str(root / image.path), "mimeType": "image/jpeg"}),
+        (),
+    ),
+    "vertex-batch with more keys": Form(
+        "vertex-batch",
+        _json("b.jsonl", lambda root, image: {"content": str(root / image.path), **image.fields()}),
+        ALL,
+    ),
+    "imagefolder": Form("imagefolder", _imagefolder, ALL),
+    "imagefolder jsonl": Form("imagefolder", _json_imagefolder, ALL),
+    "imagefolder parquet": Form("imagefolder", _parquet("metadata.parquet", "file_name"), ALL),
+    "split imagefolders": Form("imagefolder", _split_imagefolders, ALL),
+    "webdataset": Form("webdataset", _pack("a.tar", webdataset), ("label", "split", "group", "camera")),
+    "webdataset gzip": Form(
+        "webdataset",
+        _pack("a.tar.gz", lambda images: gzip.compress(webdataset_of_json(images), 1)),
+        ALL,
+    ),
+    "tar of folders": Form("webdataset", _pack("a.tar", lambda images: tar_bytes(_in_folders(images, "./"))), _FOLDER),
+    "tar of folders gzip": Form(
+        "webdataset",
+        _pack("a.tgz", lambda images: gzip.compress(tar_bytes(_in_folders(images, "photos/")), 1)),
+        _FOLDER,
+    ),
+    "tfrecord": Form("tfrecord", _pack("a.tfrecord", tfrecord), ALL),
+    "tfrecord gzip": Form("tfrecord", _pack("odd", lambda images: gzip.compress(tfrecord(images), 1)), ALL),
+    "zip": Form("zip", _pack("a.zip", lambda images: zip_bytes(_in_folders(images))), _FOLDER),
+    "zip stored in one directory": Form(
+        "zip", _pack("a.zip", lambda images: zip_bytes(_in_folders(images, "photos/"), zipfile.ZIP_STORED)), _FOLDER
+    ),
+    "hf-parquet": Form("hf-parquet", lambda root, images: write_hf_parquet(root / "a.parquet", images), _FOLDER),
+    "hf-parquet text": Form(
+        "hf-parquet", lambda root, images: write_hf_parquet(root / "a.parquet", images, False), _FOLDER
+    ),
+    "hf-parquet with more columns": Form("hf-parquet", _hf_described, ALL),
+    "glob of tars": Form("webdataset", lambda root, images: _halves(root, images, "s.tar", webdataset_of_json), ALL),
+    "folder of tars": Form(
+        "webdataset", lambda root, images: _halves(root, images, "s.tar", webdataset_of_json).parent, ALL
     ),
 }
-"""Forms that know neither split nor label."""
+"""Every form in which the same images can come."""
 
 
 def sha256(data: bytes) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from pipelines.report.assets import asset, content_policy, environment
-from pipelines.report.thumbnails import thumbnail
+from pipelines.report.thumbnails import thumbnails
 
 SHOWN = 60
 """Entries on a page; the table beside it has them all."""
@@ -41,7 +41,10 @@ def render_gallery(title: str, lead: str, entries: Sequence[Entry], table: str) 
     style = asset("page.css")
     shown = [
         {
-            "pictures": [(thumbnail(uri), text, uri) for uri, text in entry.images],
+            "pictures": [
+                (picture, text, uri)
+                for picture, (uri, text) in zip(thumbnails([uri for uri, _ in entry.images]), entry.images, strict=True)
+            ],
             "lines": entry.lines,
             "doubt": entry.doubt,
         }

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from pipelines.report import charts, verdict
 from pipelines.report.assets import asset, content_policy, environment
-from pipelines.report.thumbnails import thumbnail
+from pipelines.report.thumbnails import thumbnails
 
 MATRIX_CLASSES = 40
 """With more classes the page shows the most frequent mistakes only; metrics.json has the matrix."""
@@ -57,6 +57,7 @@ def render(metrics: Mapping[str, Any], facts: Facts) -> str:
     templates.filters |= {"percent": verdict.percent, "number": _number}
     style, script = asset("page.css"), asset("page.js")
     shown = metrics["worst_errors"][: facts.thumbnails]
+    pictures = thumbnails([entry["image_uri"] for entry in shown])
     matrix = metrics["confusion_matrix"]
     return templates.from_string(asset("page.html")).render(
         metrics=metrics,
@@ -70,7 +71,7 @@ def render(metrics: Mapping[str, Any], facts: Facts) -> str:
         slices={name: _with_bars(entries[:_TABLE_ROWS]) for name, entries in metrics["slices"].items()},
         bins=[entry for entry in metrics["calibration"] if entry["rows"]],
         chart=charts.reliability_diagram(metrics["calibration"]),
-        gallery=[{**entry, "picture": thumbnail(entry["image_uri"])} for entry in shown],
+        gallery=[{**entry, "picture": picture} for entry, picture in zip(shown, pictures, strict=True)],
         style=Markup(style),
         script=Markup(script),
         library=Markup(charts.library()),

@@ -52,6 +52,8 @@ def python_of(tool: str) -> str:
     module = TOOLS[tool]
     found = subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False, timeout=120)
     if found.returncode:
+        if f"HELIOGRAPH_PYTHON_{tool.upper()}" in os.environ:
+            pytest.fail(f"{python} has no {module}: {found.stderr.decode()[-500:]}")
         if tool in IN_TEST_ENVIRONMENT and os.environ.get("CI"):
             pytest.fail(f"{module} is not installed; it belongs to the dev dependencies")
         pytest.skip(f"{module} is not installed; see docs/consumers/run_in_own_environment.sh")

@@ -257,6 +257,7 @@ def prediction_rows(
                 "attributes": list(reference.attributes),
                 "labels": list(reference.labels),
                 "split": reference.split,
+                "group": reference.group,
             }
         )
     return rows

@@ -119,7 +119,7 @@ DIALECTS: dict[str, Dialect] = {
         list_images=lambda s: list_manifest(s.uri, s.root, s.columns, FILE_NAME_COLUMN),
     ),
     "webdataset": Dialect(
-        title="WebDataset tar", list_images=lambda s: list_webdataset(s.uri, s.columns), is_container=True
+        title="tar: WebDataset or folder", list_images=lambda s: list_webdataset(s.uri, s.columns), is_container=True
     ),
     "tfrecord": Dialect(title="TFRecord", list_images=lambda s: list_tfrecord(s.uri, s.columns), is_container=True),
     "zip": Dialect(title="zip", list_images=lambda s: list_zip(s.uri), is_container=True),
@@ -153,6 +153,8 @@ def recognise(
     kind = filesystem.get_file_info(path).type
     if kind == fs.FileType.NotFound:
         raise InputError(f"--input {uri} does not exist{_suggestion(uri)}")
+    if kind == fs.FileType.Unknown:
+        raise InputError(f"--input {uri} is neither a file nor a directory; name one of these")
     given = _Given(dialect, input_root, columns or Columns())
     if is_glob(uri):
         return _recognise_glob(uri, given)

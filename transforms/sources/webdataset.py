@@ -1,16 +1,20 @@
-"""WebDataset: a tar file in which the files that share the part before the first dot are one sample."""
+"""Tar files: WebDataset, in which files that share the part before the first dot are one sample, or folders."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from transforms.errors import ErrorClass, ImageError
 from transforms.sources.columns import Columns
 from transforms.sources.container import DEFAULT_CONTAINER_LIMITS, ContainerLimits, ContainerStream, MemberList
 from transforms.sources.folder import IMAGE_SUFFIXES
+from transforms.sources.folder_layout import FolderLayout, is_image_name
 from transforms.sources.manifest import metadata_of
 from transforms.sources.reference import ImageReference
 from transforms.sources.tar import TarEntry, tar_entries
@@ -25,7 +29,12 @@ _MAX_IMAGES = 1000
 def list_webdataset(
     uri: str, columns: Columns | None = None, limits: ContainerLimits = DEFAULT_CONTAINER_LIMITS
 ) -> Iterator[ImageReference]:
-    """Lists the images of a WebDataset shard, plain or gzip; of each sample only headers and small texts are read."""
+    """Lists the images of a tar file, plain or gzip; only headers and small texts are read.
+
+    Where no image has a text beside it, directories are labels and splits as in a folder; to tell that, the headers
+    are read once more.
+    """
+    layout = functools.cache(lambda: _folder_layout(uri, limits))
     with ContainerStream(uri, limits) as stream:
         members = MemberList(uri, "webdataset", stream.sequential)
         sample = _Sample("")
@@ -36,12 +45,12 @@ def list_webdataset(
                 if _hidden(entry.name):
                     continue
                 if key != sample.key or sample.full:
-                    yield from sample.references(members, columns or Columns())
+                    yield from sample.references(members, columns or Columns(), layout)
                     sample = _Sample(key)
                 sample.add(entry, extension, stream, limits)
         except ImageError as error:
             fault = error
-        yield from sample.references(members, columns or Columns())
+        yield from sample.references(members, columns or Columns(), layout)
         if fault is not None:
             yield members.rest(fault)
 
@@ -70,8 +79,15 @@ class _Sample:
         elif extension in TEXT_EXTENSIONS and entry.size <= limits.max_text_bytes:
             self._texts[extension] = stream.read(entry.size)
 
-    def references(self, members: MemberList, columns: Columns) -> Iterator[ImageReference]:
-        """Yields the sample's images; ``x.seg.png`` is none when there is an ``x.jpg``."""
+    def references(
+        self, members: MemberList, columns: Columns, layout: Callable[[], FolderLayout | None]
+    ) -> Iterator[ImageReference]:
+        """Yields the sample's images; in a WebDataset ``x.seg.png`` is none when there is an ``x.jpg``."""
+        in_folder = self._images and not self._texts and "/" in self.key.removeprefix("./")
+        if in_folder and (folders := layout()) is not None:
+            for entry, _ in self._images:
+                yield members.reference(entry.name, entry.offset, entry.size, **folders.fields(entry.name))
+            return
         whole = [entry for entry, simple in self._images if simple] or [entry for entry, _ in self._images]
         if not whole:
             return
@@ -85,6 +101,23 @@ class _Sample:
             reference = members.reference(entry.name, entry.offset, entry.size, **fields)
             bad = problem and not reference.problem
             yield reference.with_problem(ErrorClass.BAD_ROW, problem) if bad else reference
+
+
+def _folder_layout(uri: str, limits: ContainerLimits) -> FolderLayout | None:
+    """Reads the headers for directories; None as soon as a text lies beside an image: that is a WebDataset."""
+    samples: list[str] = []
+
+    def names() -> Iterator[str]:
+        with ContainerStream(uri, limits) as stream, contextlib.suppress(ImageError):
+            for key, entries in itertools.groupby(tar_entries(stream, limits), lambda entry: _key(entry.name)[0]):
+                found = [entry.name for entry in entries]
+                yield from found
+                if any(map(is_image_name, found)) and any(_key(name)[1] in TEXT_EXTENSIONS for name in found):
+                    samples.append(key)
+                    return
+
+    layout = FolderLayout.of(names())
+    return None if samples else layout
 
 
 def _metadata(texts: dict[str, bytes], columns: Columns) -> dict[str, Any]:

@@ -97,6 +97,7 @@ def prediction_schema() -> pa.Schema:
             ("scored_at", _TIMESTAMP),
             ("labels", _STRINGS),
             ("split", pa.string()),
+            ("group", pa.string()),
             ("attributes", _ATTRIBUTES),
         ]
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -148,3 +149,9 @@ def test_directories_of_a_zip(tmp_path: Path, names: list[str], labels: list[str
     (tmp_path / "a.zip").write_bytes(zip_bytes((name, b"x") for name in names))
     (source,) = recognise(str(tmp_path / "a.zip"))
     assert [" ".join(filter(None, (one.split, *one.labels))) for one in source.list_images()] == labels
+
+
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="neither a file nor a directory"):
+        recognise(str(tmp_path / "pipe"))
