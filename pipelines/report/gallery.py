@@ -39,16 +39,15 @@ def render_gallery(title: str, lead: str, entries: Sequence[Entry], table: str) 
       table: name of the file beside it that has all of them.
     """
     style = asset("page.css")
+    chosen = entries[:SHOWN]
+    pictures = iter(thumbnails([uri for entry in chosen for uri, _ in entry.images]))
     shown = [
         {
-            "pictures": [
-                (picture, text, uri)
-                for picture, (uri, text) in zip(thumbnails([uri for uri, _ in entry.images]), entry.images, strict=True)
-            ],
+            "pictures": [(next(pictures), text, uri) for uri, text in entry.images],
             "lines": entry.lines,
             "doubt": entry.doubt,
         }
-        for entry in entries[:SHOWN]
+        for entry in chosen
     ]
     return (
         environment()
