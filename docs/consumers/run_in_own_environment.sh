@@ -16,7 +16,7 @@ environment() { # name, packages …
 environment feast 'feast==0.67.0' 'deltalake>=1.6,<2'
 environment spark 'pyspark==4.0.5' 'delta-spark==4.0.1' 'deltalake>=1.6,<2' pyarrow
 if [ -z "${DELTA_JARS:-}" ]; then
-  DELTA_JARS="$PWD/$environments/jars"
+  DELTA_JARS="$(realpath -sm "$environments")/jars"
   for jar in io.delta:delta-spark_2.13:4.0.1 io.delta:delta-storage:4.0.1 org.antlr:antlr4-runtime:4.13.1; do
     mvn -q -B dependency:copy -Dartifact="$jar" -DoutputDirectory="$DELTA_JARS"
   done
