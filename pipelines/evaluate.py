@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import apache_beam as beam
 
 from pipelines import cli, options, runner
+from pipelines.measure_flags import add_measure_arguments, measure_options
 from pipelines.report.publish import METRICS, REPORT, PublishOptions, check_output, publish_evaluation
 from pipelines.report.verdict import summarise
 from pipelines.run_record import configuration_json, new_run_id, print_record, read_run_record
@@ -19,7 +20,7 @@ from transforms.files.filesystem import is_local, join, local_path
 from transforms.measure_predictions import MeasurePredictions, ReadPredictions
 from transforms.measures.files import list_prediction_files
 from transforms.measures.preview import check_predictions
-from transforms.measures.slices import DEFAULT_VALUES, MeasureOptions
+from transforms.measures.slices import MeasureOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,17 +47,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR|FILE",
         help="output of heliograph score, or a Parquet, JSONL or CSV file with displayNames, confidences, labels",
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help=f"where {METRICS}, {REPORT} and run.json go")
-    parser.add_argument(
-        "--slice",
-        action="append",
-        metavar="ATTRIBUTE",
-        help="measure each value of it apart; may be given several times "
-        f"(default: all with at most {DEFAULT_VALUES} values)",
-    )
-    parser.add_argument(
-        "--minimum-slice", type=options.positive(int), default=30, help="slices with fewer rows are marked"
-    )
+    parser.add_argument("--output", required=True, metavar="DIR", help=f"where {METRICS}, {REPORT} and the like go")
+    add_measure_arguments(parser)
     parser.add_argument(
         "--thumbnails", type=int, default=24, help="worst errors that are shown as pictures; 0 for none"
     )
@@ -105,11 +97,7 @@ def _configuration(flags: argparse.Namespace) -> EvaluateConfiguration:
         output=output,
         run_id=new_run_id(flags.run_id),
         thumbnails=flags.thumbnails,
-        measure=MeasureOptions(
-            slices=tuple(flags.slice or ()),
-            minimum_slice=flags.minimum_slice,
-            worst=max(24, flags.thumbnails),
-        ),
+        measure=measure_options(flags, worst=max(24, flags.thumbnails)),
     )
 
 

@@ -44,7 +44,7 @@ class MeasurePredictions(beam.PTransform):
     options: MeasureOptions = dataclasses.field(default_factory=MeasureOptions)
 
     def __post_init__(self) -> None:
-        for name in ("minimum_slice", "worst", "exact_cells", "slice_exact_cells", "bits", "slice_bits"):
+        for name in ("minimum_slice", "worst", "exact_cells", "slice_exact_cells", "bits", "slice_bits", "draws"):
             value = getattr(self.options, name)
             if value < 0 or (value == 0 and name != "worst"):
                 raise OptionError(f"{name} must be positive, got {value}")

@@ -65,7 +65,7 @@ def render(metrics: Mapping[str, Any], facts: Facts) -> str:
         verdict=verdict.verdict(metrics["overall"]),
         weak_spots=verdict.weak_spots(dict(metrics)),
         cards=_cards(metrics),
-        matrix=_matrix(matrix) if len(matrix["labels"]) <= MATRIX_CLASSES else None,
+        matrix=_matrix(matrix) if matrix["rows"] and len(matrix["labels"]) <= MATRIX_CLASSES else None,
         mistakes=matrix["largest"][:MISTAKES],
         classes=metrics["classes"][:_TABLE_ROWS],
         slices={name: _with_bars(entries[:_TABLE_ROWS]) for name, entries in metrics["slices"].items()},

@@ -1,4 +1,4 @@
-"""Writes what an evaluation gives: metrics.json, report.html and run.json, each whole or not at all."""
+"""Writes what an evaluation gives: figures (JSON, Parquet), report, summary and record, each whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import fs
 
+from pipelines.report.long_table import long_table
+from pipelines.report.markdown import summary
 from pipelines.report.page import Facts, render
 from transforms.errors import OptionError
 from transforms.files.filesystem import join, open_filesystem, read_bytes, write_atomically
@@ -20,6 +24,7 @@ from transforms.shards.record import peak_memory_mb, software_versions
 
 COMMAND = "evaluate"
 RECORD, METRICS, REPORT = "run.json", "metrics.json", "report.html"
+TABLE, SUMMARY = "metrics.parquet", "summary.md"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,7 @@ class PublishOptions:
     Attributes:
       output: directory that they go to.
       predictions: address of what was measured.
-      run_id: stands in all three files, so that a mixture of two runs shows.
+      run_id: stands in metrics.json, report.html and run.json, so that a mixture of two runs shows.
       started_at: seconds since the epoch.
       thumbnails: how many of the worst errors are shown as pictures.
       arguments: of the command, as they can be typed again.
@@ -46,7 +51,7 @@ class PublishOptions:
 
 
 def publish_evaluation(metrics: Mapping[str, Any], options: PublishOptions) -> dict[str, Any]:
-    """Writes the three files, the run record last; replaces what an earlier evaluation wrote.
+    """Writes the files, the run record last; replaces what an earlier evaluation wrote.
 
     Returns:
       The run record.
@@ -67,11 +72,9 @@ def publish_evaluation(metrics: Mapping[str, Any], options: PublishOptions) -> d
     metrics = {**metrics, "run_id": options.run_id, "dead_letters": dead_letters}
     filesystem, path = open_filesystem(options.output)
     write_atomically(filesystem, join(path, METRICS), _to_json(metrics))
-    write_atomically(
-        filesystem,
-        join(path, REPORT),
-        page.encode("utf-8", "replace"),
-    )
+    write_atomically(filesystem, join(path, TABLE), _to_parquet(long_table(metrics)))
+    write_atomically(filesystem, join(path, SUMMARY), summary(metrics, facts.command).encode("utf-8", "replace"))
+    write_atomically(filesystem, join(path, REPORT), page.encode("utf-8", "replace"))
     record = _record(metrics, facts, options)
     write_atomically(filesystem, join(path, RECORD), _to_json(record))
     return record
@@ -88,7 +91,7 @@ def _record(metrics: Mapping[str, Any], facts: Facts, options: PublishOptions) -
         "accuracy": metrics["overall"]["accuracy"],
         "majority_accuracy": metrics["overall"]["majority_accuracy"],
         "warnings": metrics["warnings"],
-        "files": [METRICS, REPORT],
+        "files": [METRICS, TABLE, SUMMARY, REPORT],
         "seconds": round(seconds, 3),
         "rows_per_second": round(counts["rows"] / seconds, 1) if seconds > 0 else 0.0,
         "peak_memory_mb": peak_memory_mb(),
@@ -121,3 +124,10 @@ def check_output(output: str) -> None:
 
 def _to_json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
+
+
+def _to_parquet(table: pa.Table) -> bytes:
+    stream = pa.BufferOutputStream()
+    pq.write_table(table, stream)
+    content: bytes = stream.getvalue().to_pybytes()
+    return content

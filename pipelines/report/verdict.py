@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 WELL_CALIBRATED = 0.03
 """Expected calibration error below which confidences are called trustworthy."""
+
+CHANCE = 0.05
+"""p-values below it are called more than chance."""
 
 _SLICES_IN_A_LINE = 5
 
@@ -16,6 +20,12 @@ def verdict(overall: dict[str, Any]) -> str:
         return "Nothing could be measured."
     low, high = overall["accuracy_interval"]
     majority = overall["majority_accuracy"]
+    if majority is None:
+        return (
+            f"{percent(overall['accuracy'])} of {overall['rows']:,} rows have exactly the right labels "
+            f"(95% interval {percent(low)} to {percent(high)}); single labels have a mean F1 of "
+            f"{percent(overall['macro']['f1'])}."
+        )
     if low > majority:
         comparison = "clearly more than"
     elif high < majority:
@@ -30,9 +40,26 @@ def verdict(overall: dict[str, Any]) -> str:
     )
 
 
+def comparison_verdict(comparison: Mapping[str, Any]) -> str:
+    """Returns which of two models is right more often, and whether that may be chance."""
+    pair = comparison["overall"]
+    if not pair["rows"]:
+        return "Nothing could be compared: the two share no image."
+    low, high = pair["difference_interval"]
+    sure = "more than chance explains" if pair["p_value"] < CHANCE else "which may be chance"
+    return (
+        f"Compared with {comparison['second']} on {pair['rows']:,} rows: {percent(pair['first_accuracy'])} right "
+        f"against {percent(pair['second_accuracy'])} there, a difference of {points(-pair['difference'])} "
+        f"(95% interval {points(-high)} to {points(-low)}), {sure} (McNemar p = {pair['p_value']:.2g}); "
+        f"{percent(pair['changed'])} of the predictions differ."
+    )
+
+
 def summarise(metrics: dict[str, Any]) -> list[str]:
     """Returns the verdict, the slices of attributes with few values, and the warnings, a line each."""
     lines = [verdict(metrics["overall"])]
+    if metrics["comparison"]:
+        lines.append(comparison_verdict(metrics["comparison"]))
     for name, entries in metrics["slices"].items():
         if 1 < len(entries) <= _SLICES_IN_A_LINE:
             parts = [f"{entry['value']} {percent(entry['accuracy'])} of {entry['rows']:,}" for entry in entries]
@@ -47,6 +74,7 @@ def weak_spots(metrics: dict[str, Any]) -> list[str]:
         for sentence in (
             _weakest_class(metrics),
             _weakest_slice(metrics),
+            _worst_pair(metrics),
             _largest_confusion(metrics),
             _confidence(metrics),
         )
@@ -90,9 +118,22 @@ def _weakest_slice(metrics: dict[str, Any]) -> str:
     )
 
 
+def _worst_pair(metrics: dict[str, Any]) -> str:
+    """The worst slice that the search found, when it is a pair and beyond chance."""
+    for found in metrics["worst_slices"]["found"][:1]:
+        if len(found["attributes"]) > 1 and found["adjusted_p_value"] < CHANCE:
+            named = " and ".join(f"{name} = {value}" for name, value in found["attributes"].items())
+            return (
+                f"Worst of {metrics['worst_slices']['tried']:,} slices tried: {named}, with "
+                f"{percent(found['accuracy'])} right among {found['rows']:,} against "
+                f"{percent(found['rest_accuracy'])} elsewhere (p = {found['adjusted_p_value']:.2g}, corrected)."
+            )
+    return ""
+
+
 def _largest_confusion(metrics: dict[str, Any]) -> str:
     largest = metrics["confusion_matrix"]["largest"]
-    if len(metrics["classes"]) < 3 or not largest:
+    if len(metrics["confusion_matrix"]["labels"]) < 3 or not largest:
         return ""
     first = largest[0]
     times = f"{first['rows']:,} {'time' if first['rows'] == 1 else 'times'}"

@@ -27,7 +27,7 @@ from transforms.model.head import Head
 from transforms.store.read import iterate
 from transforms.store.table import FeatureTable
 
-TRAINING_VERSION = 2
+TRAINING_VERSION = 3
 """Raised whenever the same data and configuration would give another model."""
 
 _SEALED = ("model.json", "model_card.md")

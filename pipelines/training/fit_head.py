@@ -1,18 +1,20 @@
-"""Fits a softmax head on vectors: a Keras network of one or few dense layers, in a compiled loop."""
+"""Fits a head on vectors: the regulariser is searched for, by folds when examples are few."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.training.class_weights import parse_class_weights
 from pipelines.training.features import Examples
-from pipelines.training.fit_settings import FitSettings
-from transforms.encoders.tensorflow_runtime import import_keras, import_tensorflow
+from pipelines.training.fit_adam import AdamTrainer
+from pipelines.training.fit_settings import FEW_EXAMPLES, FitSettings
+from pipelines.training.stack import HeadStack, Members, Rows, Weights
+from pipelines.training.standardise import standardisation
 from transforms.errors import OptionError
 from transforms.model.head import Array, Head
 
@@ -22,15 +24,8 @@ L2_PATH = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5)
 STRONGEST = 1000.0
 """Values above this, divided by the number of examples, are left out: much data needs little of it."""
 
-FOLDED_EXAMPLES = 20_000
-"""Up to this many training examples ``auto`` holds out each fold in turn: one split alone would be too few."""
-
 _WORSE_IN_A_ROW = 2
-_LEAST_STEPS = 8  # a pass: few examples are cut into smaller batches, or a pass would change next to nothing
-_LEAST_STD = 1e-6  # below: a feature that does not vary, which standardising would blow up
-
-Rows = npt.NDArray[np.int64]
-Weights = list[Array]
+_COLUMNS = 8192  # outputs of heads that are fitted side by side, at most
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,15 +63,7 @@ class Attempt(NamedTuple):
     kept: bool
 
 
-def standardisation(vectors: Array) -> tuple[Array, Array]:
-    """Returns mean and standard deviation of each column; one that does not vary gets 1."""
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    total = np.zeros(vectors.shape[1])
-    for start in range(0, len(vectors), 8192):  # by rows: a float64 copy of all would be twice the matrix
-        total += np.square(vectors[start : start + 8192] - mean).sum(axis=0)
-    std = np.sqrt(total / len(vectors))
-    std[std < _LEAST_STD * np.maximum(1.0, np.abs(mean))] = 1.0
-    return mean.astype(np.float32), std.astype(np.float32)
+Found = tuple[Weights, list[Attempt]]
 
 
 def fit_head(
@@ -89,7 +76,7 @@ def fit_head(
     """Fits a head; the same arguments give the same weights.
 
     A given regulariser is trained until the validation loss stops falling, and the best weights are restored.
-    To find one, L2_PATH is followed in the same manner. With few examples, a linear head and ``folds``, that
+    To find one, L2_PATH is tried in the same manner. With few examples, a linear head and ``folds``, that
     is done once a fold, holding the fold out instead of the validation split, and the heads are averaged: an
     average of linear heads is a linear head, steadier than each, that has seen all of the training split.
 
@@ -107,160 +94,149 @@ def fit_head(
     class_weights = parse_class_weights(settings.class_weights, labels, counts, several)
     if train.several:
         train = train.known(len(labels))
-    trainer = _Trainer(train, class_weights, settings)
-    everything = np.arange(len(train.targets))
-    averaged = settings.l2_regularizer is None and not settings.hidden_units and len(everything) <= FOLDED_EXAMPLES
-    attempts: list[Attempt] = []
-    found: list[Weights] = []
-    for fold in np.unique(folds).tolist() if averaged and folds is not None else ():
-        held_out = folds == fold
-        weights, tried = _follow_path(trainer, everything[~held_out], train.take(everything[held_out]), fold)
-        found.append(weights)
-        attempts += tried
-    if not found:
-        weights, attempts = _follow_path(trainer, everything, validation, -1)
-        found = [weights]
-    mean: Weights = [np.stack(arrays).mean(axis=0) for arrays in zip(*found, strict=True)]
-    layers = tuple(zip(mean[::2], mean[1::2], strict=True))
+    mean, std = standardisation(train.vectors)
+    kind = _Direct if settings.plain else _Adam
+    solver: _Solver = kind(train, mean, std, class_weights, settings)
+    few = len(train.targets) <= FEW_EXAMPLES
+    averaged = folds is not None and settings.l2_regularizer is None and not settings.hidden_units and few
+    found = solver.search(folds) if averaged and folds is not None else [solver.search_held_out(validation)]
+    attempts = [attempt for _, tried in found for attempt in tried]
+    averages: Weights = [
+        np.stack(arrays).mean(axis=0) for arrays in zip(*(weights for weights, _ in found), strict=True)
+    ]
+    head = Head(
+        labels=tuple(labels),
+        mean=mean,
+        std=std,
+        layers=tuple(zip(averages[::2], averages[1::2], strict=True)),
+        activation="sigmoid" if train.several else "softmax",
+    )
     return Fit(
-        head=Head(
-            labels=tuple(labels),
-            mean=trainer.mean,
-            std=trainer.std,
-            layers=layers,
-            activation="sigmoid" if train.several else "softmax",
-        ),
-        validation_loss=trainer.loss_of(mean, validation),
+        head=head,
+        validation_loss=weighted_loss(head, validation, class_weights),
         epochs=sum(attempt.epochs for attempt in attempts),
         attempts=tuple(attempts),
     )
 
 
-def _follow_path(trainer: _Trainer, rows: Rows, held_out: Examples, fold: int) -> tuple[Weights, list[Attempt]]:
-    """Tries the regularisers from the strongest on; returns the weights with the least held-out loss."""
-    given = trainer.settings.l2_regularizer
-    tried: list[Attempt] = []
-    best, best_weights, worse = np.inf, trainer.initial, 0
-    weights = trainer.initial
-    path = [l2 for l2 in L2_PATH if l2 * len(rows) <= STRONGEST] or L2_PATH[-1:]
-    for l2 in path if given is None else (given,):
-        loss, epochs, weights = trainer.run(l2, rows, held_out, weights)
-        tried.append(Attempt(fold, l2, loss, epochs, kept=False))
-        worse = worse + 1 if loss >= best else 0
-        if loss < best:
-            best, best_weights = loss, weights
-        if worse == _WORSE_IN_A_ROW:
-            break
-    if not np.isfinite(best):
-        raise OptionError(f"the loss became infinite at --learning-rate {trainer.settings.learning_rate:g}; lower it")
-    kept = min(range(len(tried)), key=lambda index: tried[index].held_out_loss)
-    tried[kept] = tried[kept]._replace(kept=True)
-    return best_weights, tried
+def weighted_loss(head: Head, examples: Examples, class_weights: Array) -> float:
+    """Returns the cross-entropy in nats, weighted by class."""
+    logits = head.logits(examples.vectors).astype(np.float64)
+    if examples.several:
+        losses = np.logaddexp(0, logits) - logits * examples.targets
+        return float(np.where(examples.targets, class_weights * losses, losses).sum(axis=1).mean())
+    rows = np.arange(len(logits))
+    losses = np.logaddexp.reduce(logits, axis=1) - logits[rows, examples.targets]
+    return float(np.average(losses, weights=class_weights[examples.targets]))
 
 
-class _Trainer:
-    """The network, its optimiser and the compiled passes, traced once for all attempts."""
+class _Solver(Protocol):
+    """What finds the regulariser with the least held-out loss, and the weights that have it."""
 
-    def __init__(self, train: Examples, class_weights: Array, settings: FitSettings) -> None:
-        keras = import_keras()
-        self.settings = settings
-        self.mean, self.std = standardisation(train.vectors)
-        self._network = _build_network(self.mean, self.std, len(class_weights), settings)
-        self._optimizer = keras.optimizers.Adam(settings.learning_rate)
-        self._optimizer.build(self._network.trainable_variables)
-        self._optimizer_start = [np.array(variable) for variable in self._optimizer.variables]
-        self.initial: Weights = [np.array(variable) for variable in self._network.trainable_variables]
-        self._l2, self._epoch, self._loss = _compile(self._network, self._optimizer, train, class_weights, settings)
+    def search(self, folds: Rows) -> list[Found]:
+        """Holds each fold out in turn; returns what was found for each."""
 
-    def run(self, l2: float, rows: Rows, held_out: Examples, start: Weights) -> tuple[float, int, Weights]:
-        """Trains on ``rows`` until the loss on ``held_out`` stops falling.
+    def search_held_out(self, held_out: Examples) -> Found:
+        """Trains on all examples and measures on others."""
 
-        A linear head goes on from ``start``, as its loss is convex; a deeper one starts anew.
 
-        Returns:
-          The least held-out loss, the epochs, and the weights that had it.
-        """
-        generator = np.random.default_rng(self.settings.seed)
-        self._l2.assign(l2)
-        _assign(self._optimizer.variables, self._optimizer_start)
-        _assign(self._network.trainable_variables, self.initial if self.settings.hidden_units else start)
-        best, best_weights, stale, epochs = np.inf, start, 0, 0
-        while epochs < self.settings.train_epochs and stale < self.settings.patience:
-            epochs += 1
-            self._epoch(self._order(rows, generator))
-            loss = float(self._loss(held_out.vectors, held_out.targets))
-            stale = stale + 1 if not loss < best else 0
+class _Direct:
+    """The plain head: all regularisers, and folds, side by side; each vector is read once a pass."""
+
+    def __init__(self, train: Examples, mean: Array, std: Array, class_weights: Array, settings: FitSettings) -> None:
+        self._train, self._mean, self._std = train, mean, std
+        self._class_weights, self._settings = class_weights, settings
+
+    def search(self, folds: Rows) -> list[Found]:
+        numbers = np.unique(folds)
+        path = _path(self._settings, len(folds))
+        together = max(1, _COLUMNS // (len(path) * len(self._class_weights)))
+        found: list[Found] = []
+        for start in range(0, len(numbers), together):
+            found += self._fit(self._train, path, numbers[start : start + together], folds)
+        return found
+
+    def search_held_out(self, held_out: Examples) -> Found:
+        path = _path(self._settings, len(self._train.targets))
+        return self._fit(held_out, path, np.array([-1]), None)[0]
+
+    def _fit(self, held_out: Examples, path: Sequence[float], numbers: Rows, folds: Rows | None) -> list[Found]:
+        settings, heads = self._settings, len(path) * len(numbers)
+        stack = HeadStack(
+            self._train,
+            held_out,
+            self._mean,
+            self._std,
+            classes=len(self._class_weights),
+            smoothing=settings.label_smoothing,
+            batch=settings.batch_size,
+            seed=settings.seed,
+        )
+        held = None if folds is None else np.repeat(folds[:, None] == numbers, len(path), axis=1)
+        members = Members(
+            l2=np.tile(np.array(path, np.float32), len(numbers)),
+            rates=np.full(heads, settings.rate, np.float32),
+            class_weights=np.tile(self._class_weights, (heads, 1)),
+            used=None if held is None else ~held,
+            held=held,
+        )
+        fit = stack.fit(members, settings.schedule(len(self._train.targets)))
+        found: list[Found] = []
+        for place, number in enumerate(numbers.tolist()):
+            own = slice(place * len(path), (place + 1) * len(path))
+            _check_finite(float(fit.losses[own].min()), settings)
+            kept = int(fit.losses[own].argmin())
+            tried = [
+                Attempt(number, factor, loss, epochs, index == kept)
+                for index, (factor, loss, epochs) in enumerate(
+                    zip(path, fit.losses[own].tolist(), fit.epochs[own].tolist(), strict=True)
+                )
+            ]
+            found.append((fit.member(own.start + kept), tried))
+        return found
+
+
+class _Adam:
+    """Heads with dropout or hidden layers: one regulariser after the other, strongest first."""
+
+    def __init__(self, train: Examples, mean: Array, std: Array, class_weights: Array, settings: FitSettings) -> None:
+        self._train, self._settings = train, settings
+        self._trainer = AdamTrainer(train, mean, std, class_weights, settings)
+
+    def search(self, folds: Rows) -> list[Found]:
+        rows = np.arange(len(folds))
+        return [
+            self._follow(rows[folds != fold], self._train.take(rows[folds == fold]), fold)
+            for fold in np.unique(folds).tolist()
+        ]
+
+    def search_held_out(self, held_out: Examples) -> Found:
+        return self._follow(np.arange(len(self._train.targets)), held_out, -1)
+
+    def _follow(self, rows: Rows, held_out: Examples, fold: int) -> Found:
+        tried: list[Attempt] = []
+        weights = best_weights = self._trainer.initial
+        best, worse = np.inf, 0
+        for l2 in _path(self._settings, len(rows)):
+            loss, epochs, weights = self._trainer.run(l2, rows, held_out, weights)
+            tried.append(Attempt(fold, l2, loss, epochs, kept=False))
+            worse = worse + 1 if loss >= best else 0
             if loss < best:
-                best = loss
-                best_weights = [np.array(variable) for variable in self._network.trainable_variables]
-        return best, epochs, best_weights
-
-    def loss_of(self, weights: Weights, examples: Examples) -> float:
-        """Returns the cross-entropy of a head with ``weights``."""
-        _assign(self._network.trainable_variables, weights)
-        return float(self._loss(examples.vectors, examples.targets))
-
-    def _order(self, rows: Rows, generator: np.random.Generator) -> npt.NDArray[np.int32]:
-        """Row numbers ``int32[steps, batch]`` of one pass; the last batch is filled from the first."""
-        batch = min(self.settings.batch_size, -(-len(rows) // _LEAST_STEPS))
-        steps = -(-len(rows) // batch)
-        return np.resize(generator.permutation(rows), (steps, batch)).astype(np.int32)
+                best, best_weights = loss, weights
+            if worse == _WORSE_IN_A_ROW:
+                break
+        _check_finite(best, self._settings)
+        kept = min(range(len(tried)), key=lambda index: tried[index].held_out_loss)
+        tried[kept] = tried[kept]._replace(kept=True)
+        return best_weights, tried
 
 
-def _assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+def _path(settings: FitSettings, rows: int) -> Sequence[float]:
+    if settings.l2_regularizer is not None:
+        return (settings.l2_regularizer,)
+    return [l2 for l2 in L2_PATH if l2 * rows <= STRONGEST] or L2_PATH[-1:]
 
 
-def _build_network(mean: Array, std: Array, classes: int, settings: FitSettings) -> Any:
-    keras = import_keras()
-    layers: list[Any] = [keras.Input((len(mean),)), keras.layers.Normalization(mean=mean, variance=std**2)]
-    for index, units in enumerate((*settings.hidden_units, classes)):
-        if settings.dropout_rate:
-            layers.append(keras.layers.Dropout(settings.dropout_rate, seed=settings.seed + index))
-        last = index == len(settings.hidden_units)
-        start = "zeros" if last else keras.initializers.HeNormal(seed=settings.seed + index)
-        layers.append(keras.layers.Dense(units, activation=None if last else "relu", kernel_initializer=start))
-    return keras.Sequential(layers)
-
-
-def _compile(
-    network: Any, optimizer: Any, train: Examples, class_weights: Array, settings: FitSettings
-) -> tuple[Any, Any, Any]:
-    """Returns the variable that holds the L2 factor, one pass over training rows, and the loss of examples."""
-    tf = import_tensorflow()
-    l2 = tf.Variable(0.0, trainable=False)
-    smoothing, classes = settings.label_smoothing, len(class_weights)
-    vectors, targets, weights = (tf.constant(array) for array in (train.vectors, train.targets, class_weights))
-    kernels = network.trainable_variables[::2]
-
-    def cross_entropy(logits: Any, wanted: Any, smooth: float) -> Any:
-        if train.several:
-            spread = tf.cast(wanted, tf.float32) * (1 - smooth) + smooth / 2
-            return tf.reduce_sum(tf.nn.weighted_cross_entropy_with_logits(spread, logits, weights), axis=1)
-        spread = tf.one_hot(wanted, classes) * (1 - smooth) + smooth / classes
-        losses = tf.nn.softmax_cross_entropy_with_logits(spread, logits)
-        return losses * tf.gather(weights, wanted)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
-    def epoch(order: Any) -> None:
-        for rows in order:
-            with tf.GradientTape() as tape:
-                logits = network(tf.gather(vectors, rows), training=True)
-                loss = tf.reduce_mean(cross_entropy(logits, tf.gather(targets, rows), smoothing))
-                loss += l2 * tf.add_n([tf.reduce_sum(tf.square(kernel)) for kernel in kernels])
-            optimizer.apply(tape.gradient(loss, network.trainable_variables))
-
-    examples = [
-        tf.TensorSpec([None, train.vectors.shape[1]]),
-        tf.TensorSpec([None, classes], tf.bool) if train.several else tf.TensorSpec([None], tf.int32),
-    ]
-
-    @tf.function(input_signature=examples)
-    def loss(held_vectors: Any, held_targets: Any) -> Any:
-        losses = cross_entropy(network(held_vectors, training=False), held_targets, 0.0)
-        if train.several:
-            return tf.reduce_mean(losses)
-        return tf.reduce_sum(losses) / tf.reduce_sum(tf.gather(weights, held_targets))
-
-    return l2, epoch, loss
+def _check_finite(loss: float, settings: FitSettings) -> None:
+    if not np.isfinite(loss):
+        raise OptionError(f"the loss became infinite at --learning-rate {settings.rate:g}; lower it")

@@ -9,9 +9,9 @@ import numpy as np
 
 from pipelines.training.features import Examples
 from transforms.measures.batch import PredictionBatch
-from transforms.measures.confusion import wilson_interval
+from transforms.measures.confusion import mean_of_defined, wilson_interval
 from transforms.measures.evaluation import LARGEST_CONFUSIONS, MATRIX_CLASSES, null_for_nan
-from transforms.measures.slices import GroupMeasures, MeasureOptions, mean_of_defined
+from transforms.measures.slices import GroupMeasures, MeasureOptions
 from transforms.model.head import Array, Head
 
 
@@ -35,8 +35,8 @@ def measure(head: Head, examples: Examples, foreign_labels: Sequence[str] = ()) 
     labels = [entry["name"] for entry in metrics["classes"]]
     confusion = {
         "labels": labels,
-        "rows": measures.confusion.matrix(labels) if len(labels) <= MATRIX_CLASSES else None,
-        "largest": measures.confusion.largest(LARGEST_CONFUSIONS),
+        **(measures.matrix(labels) if len(labels) <= MATRIX_CLASSES else {"rows": None, "weights": None}),
+        "largest": measures.largest(LARGEST_CONFUSIONS),
     }
     plain: dict[str, Any] = null_for_nan({**metrics, "confusion_matrix": confusion})
     return plain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,26 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
+class ClassScores(NamedTuple):
+    """Each class against the rest, in rows that name every class.
+
+    Attributes:
+      scores: ``float[n, K]`` in [0, 1].
+      hits: whether the row has the class, ``bool[n, K]``.
+      weights: ``float64[n]``.
+    """
+
+    scores: npt.NDArray[Any]
+    hits: Bools
+    weights: Floats
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictionBatch:
-    """N rows that have exactly one label and a sound prediction.
+    """N rows that have a sound prediction, and one label or, with ``hits``, a set of them.
+
+    With several labels a row, ``actual`` and ``predicted`` are sets of classes, ``confidence`` is that of the
+    least sure decision, ``rank`` is -1, and all rows are complete.
 
     Attributes:
       names: classes that the predictions of this batch name, sorted.
@@ -29,6 +46,7 @@ class PredictionBatch:
       complete: rows that name every class of ``names``, ``bool[N]``.
       scores: confidences of the complete rows, ``float[complete.sum(), len(names)]``.
       weights: ``float64[N]``, not negative.
+      hits: which of ``names`` the complete rows have, ``bool[complete.sum(), len(names)]``; None for one label.
     """
 
     names: tuple[str, ...]
@@ -41,6 +59,7 @@ class PredictionBatch:
     complete: Bools
     scores: npt.NDArray[Any]
     weights: Floats
+    hits: Bools | None = None
 
     @property
     def rows(self) -> int:
@@ -65,7 +84,15 @@ class PredictionBatch:
             complete=self.complete[mask],
             scores=self.scores[mask[self.complete]],
             weights=self.weights[mask],
+            hits=None if self.hits is None else self.hits[mask[self.complete]],
         )
+
+    def class_scores(self) -> ClassScores:
+        """Returns the complete rows as each class against the rest."""
+        hits = self.hits
+        if hits is None:
+            hits = self.actual_column()[:, None] == np.arange(len(self.names))
+        return ClassScores(self.scores, hits, self.weights[self.complete])
 
     def actual_column(self) -> Ints:
         """Returns the column of ``scores`` that belongs to each complete row's label, -1 for none."""
@@ -97,7 +124,8 @@ class DecodedRows:
       counts: ``rows``, and how many of them are ``measured``, ``unlabelled`` …
       batch: the measured rows.
       table: the same rows as Arrow, for their addresses.
-      attributes: by name, for the measured rows.
+      attributes: by name, for the measured rows; properties of the image among them.
+      distance: of each measured row to the centre of its cluster, NaN when unknown.
       model_versions: those that the rows name.
     """
 
@@ -105,4 +133,5 @@ class DecodedRows:
     batch: PredictionBatch
     table: pa.RecordBatch
     attributes: dict[str, AttributeCodes]
+    distance: Floats
     model_versions: frozenset[str]

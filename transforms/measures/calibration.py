@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from transforms.measures.batch import PredictionBatch
+from transforms.measures.batch import Floats, PredictionBatch
 from transforms.measures.confusion import ratio
 
 BINS = 15
@@ -46,14 +46,19 @@ class Calibration:
         return ratio(math.fsum(np.abs(self.correct - self.confidence)), math.fsum(self.weight))
 
     def bins(self) -> list[dict[str, Any]]:
-        """Returns the bins for a reliability diagram; an empty one has no confidence and no accuracy."""
-        return [
-            {
-                "lower": index / BINS,
-                "upper": (index + 1) / BINS,
-                "rows": int(self.rows[index]),
-                "confidence": ratio(float(self.confidence[index]), float(self.weight[index])),
-                "accuracy": ratio(float(self.correct[index]), float(self.weight[index])),
-            }
-            for index in range(BINS)
-        ]
+        """Returns the bins for a reliability diagram."""
+        return describe_bins(np.stack([self.rows, self.weight, self.confidence, self.correct]))
+
+
+def describe_bins(sums: Floats) -> list[dict[str, Any]]:
+    """Returns bins from rows, weight, confidence and correctness ``[4, BINS]``; an empty one has no figures."""
+    return [
+        {
+            "lower": index / BINS,
+            "upper": (index + 1) / BINS,
+            "rows": int(rows),
+            "confidence": ratio(confidence, weight),
+            "accuracy": ratio(correct, weight),
+        }
+        for index, (rows, weight, confidence, correct) in enumerate(sums.T.tolist())
+    ]

@@ -22,6 +22,12 @@ def ratio(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator else NAN
 
 
+def mean_of_defined(values: list[float]) -> float:
+    """Returns the mean of the values that are not NaN, NaN when none is."""
+    defined = [value for value in values if not math.isnan(value)]
+    return ratio(math.fsum(defined), len(defined))
+
+
 def wilson_interval(share: float, rows: float, quantile: float = CONFIDENCE_95) -> tuple[float, float]:
     """Returns Wilson's score interval of a share that was observed in ``rows`` trials; NaN for none.
 
@@ -87,6 +93,7 @@ class Confusion:
         majority = min(support, key=lambda name: (-support[name], name)) if support else None
         return {
             "rows": self.total,
+            "weight": total,
             "accuracy": accuracy,
             "accuracy_interval": list(wilson_interval(accuracy, effective)),
             "majority_class": majority,
@@ -94,12 +101,13 @@ class Confusion:
         }
 
     def per_class(self, names: Collection[str]) -> list[dict[str, Any]]:
-        """Returns support, precision, recall and F1 of each of ``names``, in their order.
+        """Returns support, accuracy against the rest, precision, recall and F1 of ``names``, in their order.
 
         Precision of a class that is never predicted and recall of one that has no row are NaN; so is F1 when
         both are missing.
         """
         actual, predicted = self._sums(0), self._sums(1)
+        total, rows = math.fsum(self.weights.values()), self.total
         support, called = _count_sums(self.rows, 0), _count_sums(self.rows, 1)
         figures = []
         for name in names:
@@ -109,8 +117,10 @@ class Confusion:
                 {
                     "name": name,
                     "support": support.get(name, 0),
+                    "negatives": rows - support.get(name, 0),
                     "predicted": called.get(name, 0),
                     "true_positives": self.rows.get((name, name), 0),
+                    "accuracy": ratio(total - positives - calls + 2 * hit, total),
                     "precision": ratio(hit, calls),
                     "recall": ratio(hit, positives),
                     "f1": ratio(2 * hit, positives + calls),
@@ -118,9 +128,11 @@ class Confusion:
             )
         return figures
 
-    def matrix(self, names: list[str]) -> list[list[int]]:
-        """Returns rows by label (down) and prediction (across), in the order of ``names``."""
-        return [[self.rows.get((actual, predicted), 0) for predicted in names] for actual in names]
+    def matrix(self, names: list[str]) -> dict[str, Any]:
+        """Returns rows, and weights when they differ, by label (down) and prediction (across)."""
+        rows = [[self.rows.get((actual, predicted), 0) for predicted in names] for actual in names]
+        weights = [[self.weights.get((actual, predicted), 0.0) for predicted in names] for actual in names]
+        return {"rows": rows, "weights": None if weights == rows else weights}
 
     def largest(self, limit: int) -> list[dict[str, Any]]:
         """Returns the ``limit`` most frequent mistakes, most frequent first."""

@@ -22,6 +22,7 @@ BATCH_ROWS = 16_384
 """Rows of one batch; it bounds what a worker holds."""
 
 _LISTS = ("ids", "displayNames", "labels")
+_NUMBERS = ("weight", "width", "height", "brightness", "cluster_distance")
 _CSV_ALIASES = {"prediction": "displayNames", "confidence": "confidences", "label": "labels"}
 _NEUTRALISED = tuple(f"'{sign}" for sign in "=+-@\t\r")
 _TEXT_SCHEMA = pa.schema(
@@ -32,6 +33,8 @@ _TEXT_SCHEMA = pa.schema(
         ("confidences", pa.list_(pa.float64())),
         ("attributes", pa.map_(pa.string(), pa.string())),
         ("model_version", pa.string()),
+        *((name, pa.float64()) for name in _NUMBERS),
+        ("format", pa.string()),
     ]
 )
 
@@ -185,9 +188,11 @@ def _parse_json_line(line: str) -> dict[str, Any]:
 def _flat_row(record: dict[str, Any]) -> dict[str, Any]:
     """The known columns of a record, in their types; what has another type is left out."""
     row: dict[str, Any] = {}
-    for name in ("image_id", "image_uri", "model_version"):
+    for name in ("image_id", "image_uri", "model_version", "format"):
         value = record.get(name)
         row[name] = None if value is None else _text(value)
+    for name in _NUMBERS:
+        row[name] = None if record.get(name) is None else _number(record[name])
     single = [] if record.get("label") in (None, "") else [record["label"]]
     for name in _LISTS:
         value = record.get(name, single if name == "labels" else None)
@@ -228,6 +233,10 @@ def _parse_cell(name: str, cell: Any) -> Any:
     if not isinstance(cell, str):
         return None
     text = cell[1:] if cell.startswith(_NEUTRALISED) else cell
+    if name in _NUMBERS:
+        with contextlib.suppress(ValueError):
+            return float(text)
+        return math.nan if text else None
     if name not in (*_LISTS, "confidences", "attributes"):
         return text
     if text.startswith(("[", "{")):

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from transforms.errors import InputError, OptionError
 from transforms.measures.files import list_parts, read_part
+from transforms.measures.properties import PROPERTY_COLUMNS, image_properties
 from transforms.measures.rows import NEEDED, normalise
 
 PREVIEW_ROWS = 1_000_000
@@ -18,7 +19,7 @@ _NAMED = 20
 
 
 def check_predictions(files: Sequence[str], slices: Sequence[str]) -> None:
-    """Makes sure that some row has a label and that every attribute of ``slices`` exists.
+    """Makes sure that some row has a label and that every attribute of ``slices``, or both of a pair, exists.
 
     Reads until all has been seen, PREVIEW_ROWS at most.
 
@@ -27,11 +28,12 @@ def check_predictions(files: Sequence[str], slices: Sequence[str]) -> None:
       OptionError: no row has an attribute of ``slices``; those that there are are named.
     """
     labelled, seen, rows = False, set[str](), 0
+    wanted = [part for name in slices for part in name.split("*")]
     for table in _tables(files):
         rows += table.num_rows
         labelled = labelled or _has_labels(table.column("labels"))
-        seen |= _attribute_names(table.column("attributes"))
-        if (labelled and seen.issuperset(slices)) or rows >= PREVIEW_ROWS:
+        seen |= _attribute_names(table.column("attributes")) | set(image_properties(table))
+        if (labelled and seen.issuperset(wanted)) or rows >= PREVIEW_ROWS:
             break
     if not rows:
         raise InputError(f"{files[0]} and whatever is beside it has no rows")
@@ -40,7 +42,7 @@ def check_predictions(files: Sequence[str], slices: Sequence[str]) -> None:
             f"none of the first {rows:,} predictions in {files[0]} has a label to compare with: score "
             "images that are listed with labels (a folder per label, or a manifest with a column label), as Parquet"
         )
-    missing = [name for name in slices if name not in seen]
+    missing = [name for name in wanted if name not in seen]
     if missing:
         there = ", ".join(sorted(seen)[:_NAMED]) or "none"
         raise OptionError(f"--slice {missing[0]} is no attribute of the first {rows:,} predictions; there are: {there}")
@@ -49,7 +51,7 @@ def check_predictions(files: Sequence[str], slices: Sequence[str]) -> None:
 def _tables(files: Sequence[str]) -> Iterator[pa.RecordBatch]:
     for file in files:
         for part in list_parts(file):
-            for table in read_part(part, ("labels", "attributes", NEEDED[0])):
+            for table in read_part(part, ("labels", "attributes", *PROPERTY_COLUMNS, NEEDED[0])):
                 yield normalise(table)
 
 

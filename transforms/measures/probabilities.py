@@ -1,4 +1,4 @@
-"""What needs the confidence of every class: log loss, Brier score, ROC AUC."""
+"""What needs the confidence of every class: log loss, Brier score, and each class against the rest."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from transforms.measures.auc import Auc, AucSample
-from transforms.measures.batch import PredictionBatch
+from transforms.measures.batch import ClassScores, Floats, PredictionBatch
 from transforms.measures.confusion import NAN, ratio
-
-LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
-"""The log loss takes a confidence of the label below this (2^-23) as this, so that a zero stays finite."""
-
-NO_AUC = Auc(NAN, NAN)
+from transforms.measures.one_against_rest import LEAST_PROBABILITY, UNDEFINED, Fineness, OneAgainstRest
 
 
 class Probabilities:
@@ -22,24 +17,20 @@ class Probabilities:
     Which classes there are is known when all rows have been seen. Until then ``names`` is what has been
     named so far, and rows that lack one of them are dropped; whatever is left at the end does not depend on
     the order.
-
-    Args:
-      exact_cells: up to how many scores (rows × classes) the AUC is exact.
-      bits: fineness of the AUC's bins beyond that.
     """
 
-    def __init__(self, exact_cells: int, bits: int) -> None:
-        self.exact_cells = exact_cells
-        self.bits = bits
+    SUMS = 2
+
+    def __init__(self, fineness: Fineness) -> None:
+        self.fineness = fineness
         self.names: tuple[str, ...] = ()
         self._clear()
 
     def _clear(self) -> None:
         self.rows = 0
         self.weight = 0.0
-        self.log_loss = 0.0
-        self.brier = 0.0
-        self.auc: AucSample | None = None
+        self.sums = np.zeros(self.SUMS)
+        self.each: OneAgainstRest | None = None
 
     def add(self, batch: PredictionBatch) -> None:
         """Adds the complete rows of ``batch``."""
@@ -48,33 +39,33 @@ class Probabilities:
         self._widen(batch.names)
         if batch.names != self.names or not len(batch.scores):
             return
-        column = batch.actual_column()
-        weights = batch.weights[batch.complete]
-        known = column >= 0
-        scores = batch.scores.astype(np.float64)
-        of_label = np.where(known, scores[np.arange(len(scores)), column], 0.0)
-        squares = np.square(scores).sum(axis=1) - 2 * of_label + 1
-        self.rows += len(scores)
-        self.weight += float(weights.sum())
-        self.log_loss += float(-np.log(np.clip(of_label, LEAST_PROBABILITY, 1)) @ weights)
-        self.brier += float(squares @ weights)
-        self._sample().add(batch.scores, column, weights)
+        block = batch.class_scores()
+        self.rows += len(block.scores)
+        self.weight += float(block.weights.sum())
+        self.sums += self._sum(batch, block)
+        self._against_rest().add(block)
 
     def merge(self, other: Probabilities) -> None:
         """Adds what ``other`` has seen."""
         self._widen(other.names)
-        if other.names != self.names or other.auc is None:
+        if other.names != self.names or other.each is None:
             return
         self.rows += other.rows
         self.weight += other.weight
-        self.log_loss += other.log_loss
-        self.brier += other.brier
-        self._sample().merge(other.auc)
+        self.sums += other.sums
+        self._against_rest().merge(other.each)
+
+    def _sum(self, _batch: PredictionBatch, block: ClassScores) -> Floats:
+        """Log loss and squared error, each row times its weight."""
+        scores = block.scores.astype(np.float64)
+        of_label = (scores * block.hits).sum(axis=1)
+        squares = np.square(scores).sum(axis=1) - 2 * of_label + 1
+        return np.stack([-np.log(np.clip(of_label, LEAST_PROBABILITY, 1)), squares]) @ block.weights
 
     def compact(self) -> None:
         """Joins what was kept in pieces."""
-        if self.auc is not None:
-            self.auc.compact()
+        if self.each is not None:
+            self.each.sample.compact()
 
     def compute(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Returns log loss and Brier score over the complete rows, and how many those are.
@@ -86,15 +77,20 @@ class Probabilities:
         half = 0.5 if len(names) == 2 else 1.0
         return {
             "probability_rows": here,
-            "log_loss": ratio(self.log_loss, self.weight) if here else NAN,
-            "brier_score": ratio(self.brier * half, self.weight) if here else NAN,
+            "log_loss": ratio(float(self.sums[0]), self.weight) if here else NAN,
+            "brier_score": ratio(float(self.sums[1]) * half, self.weight) if here else NAN,
+            "roc_auc_method": "exact" if self.each is None or self.each.sample.exact else "histogram",
         }
 
-    def areas(self, names: tuple[str, ...]) -> dict[str, Auc]:
-        """Returns the ROC AUC of each class against the rest."""
-        if self.auc is None or self.names != names:
-            return dict.fromkeys(names, NO_AUC)
-        return dict(zip(names, self.auc.compute(), strict=True))
+    def class_figures(self, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """Returns what OneAgainstRest tells of each of ``names``."""
+        if self.each is None or self.names != names:
+            return dict.fromkeys(names, UNDEFINED)
+        return {name: self.each.figures(index) for index, name in enumerate(names)}
+
+    def against_rest(self, names: tuple[str, ...]) -> OneAgainstRest | None:
+        """Returns the classes against the rest when ``names`` are the classes."""
+        return self.each if self.names == names else None
 
     def _widen(self, names: tuple[str, ...]) -> None:
         if names != self.names:
@@ -103,8 +99,7 @@ class Probabilities:
                 self.names = union
                 self._clear()
 
-    def _sample(self) -> AucSample:
-        if self.auc is None:
-            classes = len(self.names)
-            self.auc = AucSample(classes, self.exact_cells // classes, self.bits)
-        return self.auc
+    def _against_rest(self) -> OneAgainstRest:
+        if self.each is None:
+            self.each = OneAgainstRest(len(self.names), self.fineness)
+        return self.each

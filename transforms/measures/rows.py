@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 
 from transforms.errors import InputError
 from transforms.measures.batch import AttributeCodes, Bools, DecodedRows, Ints, PredictionBatch
+from transforms.measures.label_sets import DECISION
+from transforms.measures.properties import image_properties
 
 ROW_COUNTS = ("rows", "measured", "unlabelled", "several_labels", "nan_scores", "bad_rows")
 """``rows`` is the sum of the others: each row is counted under the first reason that keeps it out."""
@@ -28,9 +30,15 @@ _COLUMNS: dict[str, pa.DataType] = {
     "labels": _TEXTS,
     "attributes": pa.map_(pa.string(), pa.string()),
     "model_version": pa.string(),
+    "weight": pa.float64(),
+    "width": pa.float64(),
+    "height": pa.float64(),
+    "format": pa.string(),
+    "brightness": pa.float64(),
+    "cluster_distance": pa.float64(),
 }
 COLUMNS = tuple(_COLUMNS)
-"""The columns that are read; ``ids``, ``labels`` and what describes the image may be missing."""
+"""The columns that are read; all but NEEDED may be missing, and a missing weight is 1."""
 
 NEEDED = ("displayNames", "confidences")
 """Without these a file holds no predictions."""
@@ -65,14 +73,16 @@ def normalise(table: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, names=list(_COLUMNS))
 
 
-def decode_rows(table: pa.RecordBatch) -> DecodedRows:
+def decode_rows(table: pa.RecordBatch, multi_label: bool = False) -> DecodedRows:
     """Checks each row and returns the sound ones as arrays.
 
-    A row is bad when it names no class, names one twice, lists of unequal length stand in it or a confidence
-    is outside [0, 1]. Rows with NaN or infinite confidences, with no label or with several are counted apart.
+    A row is bad when it names no class, names one twice, lists of unequal length stand in it, a confidence
+    is outside [0, 1] or its weight is negative or not finite. Rows with NaN or infinite confidences, with no
+    label or, unless they may have, with several are counted apart.
 
     Args:
       table: rows as ``normalise`` accepts them.
+      multi_label: a row may have several labels, and its confidences are of each class alone.
 
     Raises:
       InputError: as normalise does.
@@ -80,7 +90,8 @@ def decode_rows(table: pa.RecordBatch) -> DecodedRows:
     table = normalise(table)
     names, confidences = _ragged(table.column("displayNames")), _ragged(table.column("confidences"))
     labels = _labels(table.column("labels"))
-    reason = _reasons(table, names, confidences, labels.lengths)
+    several = labels.lengths * 0 if multi_label else labels.lengths
+    reason = _reasons(table, names, confidences, labels.lengths, several > 1)
     counts = {"rows": table.num_rows}
     for code, name in enumerate(ROW_COUNTS[1:]):
         counts[name] = int((reason == code).sum())
@@ -88,14 +99,15 @@ def decode_rows(table: pa.RecordBatch) -> DecodedRows:
     kept = table.filter(pa.array(measured))
     return DecodedRows(
         counts=counts,
-        batch=_encode(kept),
+        batch=_encode_sets(kept) if multi_label else _encode(kept),
         table=kept.select(["image_id", "image_uri"]),
-        attributes=_attributes(kept.column("attributes")),
+        attributes=_attributes(kept.column("attributes")) | image_properties(kept),
+        distance=_floats(kept.column("cluster_distance"), np.nan),
         model_versions=frozenset(pc.unique(kept.column("model_version").drop_null()).to_pylist()),
     )
 
 
-def _reasons(table: pa.RecordBatch, names: Ragged, confidences: Ragged, labels: Ints) -> Ints:
+def _reasons(table: pa.RecordBatch, names: Ragged, confidences: Ragged, labels: Ints, several: Bools) -> Ints:
     """Index into ROW_COUNTS[1:] for each row; the last that is written wins."""
     rows = table.num_rows
     values = confidences.values.to_numpy(zero_copy_only=False)
@@ -103,7 +115,7 @@ def _reasons(table: pa.RecordBatch, names: Ragged, confidences: Ragged, labels: 
         outside = (values < -TOLERANCE) | (values > 1 + TOLERANCE)
     finite = np.isfinite(values)
     reason = np.zeros(rows, np.int64)
-    reason[labels > 1] = 2
+    reason[several] = 2
     reason[labels <= 0] = 1
     reason[_any(~finite, confidences.row, rows)] = 3
     ids = table.column("ids")
@@ -113,6 +125,8 @@ def _reasons(table: pa.RecordBatch, names: Ragged, confidences: Ragged, labels: 
     bad |= _any(finite & outside, confidences.row, rows)
     bad |= _any(names.values.is_null().to_numpy(zero_copy_only=False), names.row, rows)
     bad |= _repeated(names, rows)
+    weights = _floats(table.column("weight"), 1.0)
+    bad |= ~(np.isfinite(weights) & (weights >= 0))
     reason[bad] = 4
     return reason
 
@@ -120,26 +134,17 @@ def _reasons(table: pa.RecordBatch, names: Ragged, confidences: Ragged, labels: 
 def _encode(table: pa.RecordBatch) -> PredictionBatch:
     """Sound rows to arrays; every list has at least one entry and no row names a class twice."""
     rows = table.num_rows
-    named, given = _ragged(table.column("displayNames")), _ragged(table.column("confidences"))
+    named = _ragged(table.column("displayNames"))
     label = _labels(table.column("labels")).values
     names = tuple(sorted(pc.unique(named.values).to_pylist()))
     classes = tuple(sorted({*names, *pc.unique(label).to_pylist()}))
-    known = pa.array(classes, pa.string())
-    code = pc.index_in(named.values, known).to_numpy(zero_copy_only=False).astype(np.int64)
-    actual = pc.index_in(label, known).to_numpy(zero_copy_only=False).astype(np.int64)
-    value = np.clip(given.values.to_numpy(zero_copy_only=False), 0, 1)
-    order = np.lexsort((named.position, -value, named.row))  # best first, ties as they stand in the list
-    code, value, row = code[order], value[order], named.row[order]
+    code, value, row = _best_first(table, named, classes)
+    actual = _codes(label, classes)
     start = np.cumsum(named.lengths) - named.lengths
     rank = np.full(rows, -1, np.int64)
     hit = np.flatnonzero(code == actual[row])
     rank[row[hit]] = hit - start[row[hit]]
     complete = named.lengths == len(names)
-    column = np.searchsorted(np.array(names, object), np.array(classes, object)) if names else np.zeros(0, np.int64)
-    whole = complete[row]
-    scores = np.zeros((int(complete.sum()), len(names)), value.dtype)
-    place = np.cumsum(complete) - 1
-    scores[place[row[whole]], column[code[whole]]] = value[whole]
     return PredictionBatch(
         names=names,
         classes=classes,
@@ -149,9 +154,72 @@ def _encode(table: pa.RecordBatch) -> PredictionBatch:
         rank=rank,
         length=named.lengths,
         complete=complete,
-        scores=scores,
-        weights=np.ones(rows),
+        scores=_score_matrix(code, value, row, complete, (names, classes)),
+        weights=_floats(table.column("weight"), 1.0),
     )
+
+
+def _encode_sets(table: pa.RecordBatch) -> PredictionBatch:
+    """Sound rows to arrays; a class is predicted when its confidence is above one half."""
+    rows = table.num_rows
+    named, labels = _ragged(table.column("displayNames")), _labels(table.column("labels"))
+    names = tuple(sorted(pc.unique(named.values).to_pylist()))
+    every = tuple(sorted({*names, *pc.unique(labels.values).to_pylist()}))
+    code, value, row = _best_first(table, named, every)
+    truth, decided = np.zeros((2, rows, len(every)), np.bool_)
+    truth[labels.row, _codes(labels.values, every)] = True
+    called = value > DECISION
+    decided[row[called], code[called]] = True
+    sets, place = np.unique(np.concatenate([truth, decided]), axis=0, return_inverse=True)
+    texts = [" + ".join(every[index] for index in np.flatnonzero(entry)) or "nothing" for entry in sets]
+    classes = tuple(sorted(texts))
+    order = np.array([classes.index(text) for text in texts], np.int64)[place.reshape(-1)]
+    complete = named.lengths == len(names)
+    surest = np.maximum(value, 1 - value).astype(np.float64)
+    return PredictionBatch(
+        names=names,
+        classes=classes,
+        actual=order[:rows],
+        predicted=order[rows:],
+        confidence=np.minimum.reduceat(surest, np.cumsum(named.lengths) - named.lengths) if rows else np.zeros(0),
+        rank=np.full(rows, -1, np.int64),
+        length=named.lengths,
+        complete=complete,
+        scores=_score_matrix(code, value, row, complete, (names, every)),
+        weights=_floats(table.column("weight"), 1.0),
+        hits=truth[complete][:, _codes(pa.array(names, pa.string()), every)],
+    )
+
+
+def _best_first(table: pa.RecordBatch, named: Ragged, classes: tuple[str, ...]) -> tuple[Ints, npt.NDArray[Any], Ints]:
+    """Class, confidence and row of each entry, best first within its row, ties as they stand in the list."""
+    given = _ragged(table.column("confidences"))
+    value = np.clip(given.values.to_numpy(zero_copy_only=False), 0, 1)
+    order = np.lexsort((named.position, -value, named.row))
+    return _codes(named.values, classes)[order], value[order], named.row[order]
+
+
+def _score_matrix(
+    code: Ints, value: npt.NDArray[Any], row: Ints, complete: Bools, vocabularies: tuple[tuple[str, ...], ...]
+) -> npt.NDArray[Any]:
+    """The confidences of the complete rows by name; ``code`` points into the second of the vocabularies."""
+    names, classes = (np.array(words, object) for words in vocabularies)
+    column = np.searchsorted(names, classes) if len(names) else np.zeros(0, np.int64)
+    whole = complete[row]
+    scores = np.zeros((int(complete.sum()), len(names)), value.dtype)
+    place = np.cumsum(complete) - 1
+    scores[place[row[whole]], column[code[whole]]] = value[whole]
+    return scores
+
+
+def _codes(texts: pa.Array, vocabulary: tuple[str, ...]) -> Ints:
+    codes: Ints = pc.index_in(texts, pa.array(vocabulary, pa.string())).to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
+
+
+def _floats(column: pa.Array, missing: float) -> npt.NDArray[np.float64]:
+    values: npt.NDArray[np.float64] = pc.fill_null(column, missing).to_numpy(zero_copy_only=False)
+    return values
 
 
 def _attributes(column: pa.MapArray) -> dict[str, AttributeCodes]:

@@ -27,6 +27,7 @@ from transforms.store.table import FeatureTable
 
 METADATA_COLUMNS = ("image_id", "image_uri", "sha256", "split", "labels", "group", "view_id", "attributes")
 BATCH_ROWS = 1024
+ALIGNMENT = 64  # bytes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -167,10 +168,17 @@ def read_matrix(
     with ThreadPoolExecutor(threads or min(4, os.cpu_count() or 1)) as pool:
         pieces = [piece for planned in pool.map(plan, data_files) for piece in planned]
         ends = list(itertools.accumulate((piece.rows for piece in pieces), initial=0))
-        matrix = np.empty((ends[-1], dimension), dtype=np.float32)
+        matrix = aligned_matrix(ends[-1], dimension)
         tables = list(pool.map(read, pieces, ends))
     metadata = subset(schema, columns)
     return _features(matrix, pa.concat_tables([metadata.empty_table(), *tables]))
+
+
+def aligned_matrix(rows: int, dimension: int) -> np.ndarray:
+    """Returns room for ``float32[rows, dimension]`` that begins where TensorFlow can use it without a copy."""
+    room = np.empty(rows * dimension + ALIGNMENT // 4, np.float32)
+    start = -room.ctypes.data % ALIGNMENT // 4
+    return room[start : start + rows * dimension].reshape(rows, dimension)
 
 
 def iterate(

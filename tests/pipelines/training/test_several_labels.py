@@ -76,7 +76,9 @@ def test_folds_spread_the_rarest_label() -> None:
 
 
 def test_each_label_is_a_logistic_regression_of_its_own() -> None:
-    settings = dataclasses.replace(SETTINGS, train_epochs=300, patience=300, learning_rate=0.003)
+    settings = dataclasses.replace(
+        SETTINGS, train_epochs=300, learning_rate=0.003, patience=300, learning_rate_schedule="constant"
+    )
     head = fit_head(TRAIN, TRAIN, LABELS, settings).head
     assert head.activation == "sigmoid"
     scaler = StandardScaler().fit(TRAIN.vectors)

@@ -17,6 +17,7 @@ SCHEMA = pa.schema(
         ("model_version", pa.string()),
         ("labels", pa.list_(pa.string())),
         ("attributes", pa.map_(pa.string(), pa.string())),
+        ("weight", pa.float64()),
     ]
 )
 NAMES = ("bee", "cat", "dog", "emu")

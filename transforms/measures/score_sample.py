@@ -1,4 +1,4 @@
-"""Area under the ROC curve, one class against the rest: exact while the scores fit, bounded beyond."""
+"""Scores of each class against the rest: kept while they fit, so that areas are exact, and binned beyond."""
 
 from __future__ import annotations
 
@@ -7,23 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from transforms.measures.batch import Floats, Ints
-from transforms.measures.confusion import NAN
+from transforms.measures.batch import ClassScores, Floats, Ints
 
 _OCTAVES = 24  # below 2^-25 from either end all scores share a bin
 
 
-class Auc(NamedTuple):
-    """The area, NaN when a side is empty, and by how much it may be off (0 when it is exact)."""
+class Sides(NamedTuple):
+    """Weights by score or bin, lowest first: of the class's own rows, and of all others."""
 
-    area: float
-    error: float
-
-
-class _Block(NamedTuple):
-    scores: npt.NDArray[Any]  # [n, classes]
-    column: Ints  # of the label, -1 when no class is
-    weights: Floats
+    keys: npt.NDArray[Any]
+    positive: Floats
+    negative: Floats
 
 
 class _Histograms(NamedTuple):
@@ -31,8 +25,8 @@ class _Histograms(NamedTuple):
     negative: Floats  # of all other rows
 
 
-class AucSample:
-    """Scores of N rows for K classes with the class that each row has.
+class ScoreSample:
+    """Scores of N rows for K classes with the classes that each row has.
 
     Up to ``exact_rows`` rows the scores are kept and the areas are exact. Beyond that only a histogram is
     kept, whose bins are fixed and finer towards 0 and 1 (2^-bits of the distance to the nearer end). Rows
@@ -49,7 +43,7 @@ class AucSample:
         self.exact_rows = exact_rows
         self.bits = bits
         self.rows = 0
-        self._blocks: list[_Block] = []
+        self._blocks: list[ClassScores] = []
         self._histograms: _Histograms | None = None
 
     @property
@@ -57,14 +51,14 @@ class AucSample:
         """Whether the scores themselves are still there."""
         return self.rows <= self.exact_rows
 
-    def add(self, scores: npt.NDArray[Any], column: Ints, weights: Floats) -> None:
-        """Adds ``scores[n, K]`` in [0, 1], the column of each row's class (-1: none) and ``weights[n]``."""
-        self.rows += len(scores)
-        self._blocks.append(_Block(scores, column, weights))
+    def add(self, block: ClassScores) -> None:
+        """Adds rows."""
+        self.rows += len(block.scores)
+        self._blocks.append(block)
         if not self.exact:
             self._fold()
 
-    def merge(self, other: AucSample) -> None:
+    def merge(self, other: ScoreSample) -> None:
         """Adds what ``other``, of the same classes and settings, has seen."""
         self.rows += other.rows
         self._blocks.extend(other._blocks)
@@ -78,18 +72,26 @@ class AucSample:
     def compact(self) -> None:
         """Joins the blocks, before they are sent to another worker."""
         if len(self._blocks) > 1:
-            self._blocks = [_Block(*(np.concatenate(parts) for parts in zip(*self._blocks, strict=True)))]
+            self._blocks = [ClassScores(*(np.concatenate(parts) for parts in zip(*self._blocks, strict=True)))]
 
-    def compute(self) -> list[Auc]:
-        """Returns the area of each class."""
+    def sides(self, index: int) -> Sides:
+        """Returns the weights of class ``index`` by score while those are there, else by bin."""
+        if not self.exact:
+            positive, negative = (side[index] for side in self._start())
+            return Sides(np.arange(len(positive)), positive, negative)
         self.compact()
-        if not self.rows:
-            return [Auc(NAN, NAN)] * self.classes
-        if self.exact:
-            scores, column, weights = self._blocks[0]
-            return [Auc(exact_area(scores[:, index], column == index, weights), 0.0) for index in range(self.classes)]
-        histograms = self._start()
-        return [binned_area(*sides) for sides in zip(*histograms, strict=True)]
+        if not self._blocks:
+            return Sides(np.zeros(0), np.zeros(0), np.zeros(0))
+        scores, hits, weights = self._blocks[0]
+        return score_sides(scores[:, index], hits[:, index], weights)
+
+    def binned(self, index: int, bits: int) -> Sides:
+        """Returns the weights of class ``index`` by bin of a fineness not above the sample's own."""
+        keys, positive, negative = self.sides(index)
+        bins = bin_count(bits)
+        code = score_bins(keys, bits) if self.exact else coarser_bins(self.bits, bits)
+        counted = (np.bincount(code, side, bins).astype(np.float64) for side in (positive, negative))
+        return Sides(np.arange(bins), *counted)
 
     def _start(self) -> _Histograms:
         if self._histograms is None:
@@ -100,41 +102,20 @@ class AucSample:
     def _fold(self) -> None:
         histograms = self._start()
         bins = bin_count(self.bits)
-        for scores, column, weights in self._blocks:
+        for scores, hits, weights in self._blocks:
             code = score_bins(scores, self.bits) + np.arange(self.classes) * bins
-            hit = column[:, None] == np.arange(self.classes)
             spread = np.broadcast_to(weights[:, None], scores.shape)
-            for histogram, mask in zip(histograms, (hit, ~hit), strict=True):
+            for histogram, mask in zip(histograms, (hits, ~hits), strict=True):
                 flat = np.bincount(code[mask], spread[mask], self.classes * bins)
                 histogram += flat.reshape(self.classes, bins)
         self._blocks = []
 
 
-def exact_area(scores: npt.NDArray[Any], positive: npt.NDArray[np.bool_], weights: Floats) -> float:
-    """Returns the weighted share of (positive, negative) pairs in the right order, ties counted half.
-
-    Args:
-      scores: ``[n]``.
-      positive: ``[n]``.
-      weights: ``[n]``.
-    """
-    _, place = np.unique(scores, return_inverse=True)
-    above = np.bincount(place, weights * positive).astype(np.float64)
-    below = np.bincount(place, weights * ~positive).astype(np.float64)
-    return binned_area(above, below).area
-
-
-def binned_area(positive: Floats, negative: Floats) -> Auc:
-    """Returns the area from weights per bin, lowest scores first.
-
-    Pairs within one bin count half, so the area is off by at most half of their share.
-    """
-    pairs = float(positive.sum()) * float(negative.sum())
-    if not pairs:
-        return Auc(NAN, NAN)
-    lower = np.cumsum(negative) - negative
-    tied = float(positive @ negative)
-    return Auc((float(positive @ lower) + tied / 2) / pairs, tied / 2 / pairs)
+def score_sides(scores: npt.NDArray[Any], hits: npt.NDArray[np.bool_], weights: Floats) -> Sides:
+    """Returns the weights of ``hits`` and of the others by score; all three are ``[n]``."""
+    keys, place = np.unique(scores, return_inverse=True)
+    sides = (np.bincount(place, weights * side, len(keys)).astype(np.float64) for side in (hits, ~hits))
+    return Sides(keys, *sides)
 
 
 def bin_count(bits: int) -> int:
@@ -154,3 +135,11 @@ def score_bins(scores: npt.NDArray[Any], bits: int) -> Ints:
     distance = np.clip(leading - ((126 - _OCTAVES) << bits), 0, middle)
     code: Ints = np.where(scores > 0.5, 2 * middle - distance, distance)
     return code
+
+
+def coarser_bins(fine: int, coarse: int) -> Ints:
+    """Returns the bin of fineness ``coarse`` that each bin of fineness ``fine`` lies in."""
+    middle, code = _OCTAVES << fine, np.arange(bin_count(fine))
+    distance = np.minimum(code, 2 * middle - code) >> (fine - coarse)
+    bins: Ints = np.where(code > middle, 2 * (_OCTAVES << coarse) - distance, distance)
+    return bins
