@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import apache_beam as beam
 
 from pipelines import cli, options, runner
-from pipelines.measure_flags import add_measure_arguments, measure_options
+from pipelines.measure_flags import add_column_arguments, add_measure_arguments, column_mapping, measure_options
 from pipelines.report.publish import METRICS, REPORT, PublishOptions, check_output, publish_evaluation
 from pipelines.report.verdict import summarise
 from pipelines.run_record import configuration_json, new_run_id, print_record, read_run_record
 from transforms.errors import OptionError
 from transforms.files.filesystem import is_local, join, local_path
 from transforms.measure_predictions import MeasurePredictions, ReadPredictions
+from transforms.measures.columns import ColumnMapping
 from transforms.measures.files import list_prediction_files
 from transforms.measures.preview import check_predictions
 from transforms.measures.slices import MeasureOptions
@@ -32,6 +33,7 @@ class EvaluateConfiguration:
     run_id: str
     thumbnails: int
     measure: MeasureOptions
+    columns: ColumnMapping
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", required=True, metavar="DIR", help=f"where {METRICS}, {REPORT} and the like go")
     add_measure_arguments(parser)
+    add_column_arguments(parser)
     parser.add_argument(
         "--thumbnails", type=int, default=24, help="worst errors that are shown as pictures; 0 for none"
     )
@@ -64,7 +67,7 @@ def _run(argv: Sequence[str] | None) -> int:
     configuration = _configuration(flags)
     files = list_prediction_files(configuration.predictions)
     check_output(configuration.output)
-    check_predictions(files, configuration.measure.slices)
+    check_predictions(files, configuration.measure.slices, configuration.columns)
     publish = PublishOptions(
         output=configuration.output,
         predictions=configuration.predictions,
@@ -76,7 +79,12 @@ def _run(argv: Sequence[str] | None) -> int:
     )
 
     def build(pipeline: beam.Pipeline) -> None:
-        metrics = pipeline | beam.Create(files) | ReadPredictions() | MeasurePredictions(options=configuration.measure)
+        metrics = (
+            pipeline
+            | beam.Create(files)
+            | ReadPredictions(mapping=configuration.columns)
+            | MeasurePredictions(options=configuration.measure)
+        )
         _ = metrics | "PublishEvaluation" >> beam.Map(publish_evaluation, publish)
 
     runner.run_pipeline(build, beam_args)
@@ -98,6 +106,7 @@ def _configuration(flags: argparse.Namespace) -> EvaluateConfiguration:
         run_id=new_run_id(flags.run_id),
         thumbnails=flags.thumbnails,
         measure=measure_options(flags, worst=max(24, flags.thumbnails)),
+        columns=column_mapping(flags),
     )
 
 

@@ -6,6 +6,7 @@ import argparse
 
 from pipelines import options
 from transforms.errors import OptionError
+from transforms.measures.columns import ColumnMapping
 from transforms.measures.fairness import THRESHOLDS
 from transforms.measures.slices import DEFAULT_VALUES, MOST_COMPARED, MeasureOptions
 
@@ -41,13 +42,47 @@ def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
 
 
+def add_column_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for predictions that others made."""
+    columns = parser.add_argument_group(
+        "columns", "of a Parquet, CSV or JSONL file that others made; further columns are attributes to slice by"
+    )
+    columns.add_argument("--label-column", default="", metavar="C", help="with the true label")
+    columns.add_argument(
+        "--score-column",
+        action="append",
+        metavar="C|CLASS=C",
+        help="with the confidence of a class; one alone is that of the positive label",
+    )
+    columns.add_argument("--weight-column", default="", metavar="C", help="with the weight of each row")
+    columns.add_argument("--id-column", default="", metavar="C", help="that identifies each row")
+
+
+def column_mapping(flags: argparse.Namespace) -> ColumnMapping:
+    """Returns what the flags say of the columns.
+
+    Raises:
+      OptionError: flags that contradict each other.
+    """
+    scores, positive = tuple(flags.score_column or ()), flags.positive_label or []
+    if len(scores) == 1 and len(positive) > 1:
+        raise OptionError(f"one --score-column is the score of one --positive-label, got {', '.join(positive)}")
+    return ColumnMapping(
+        label=flags.label_column,
+        scores=scores,
+        positive_label=positive[0] if len(scores) == 1 and positive else "",
+        weight=flags.weight_column,
+        id=flags.id_column,
+    )
+
+
 def measure_options(flags: argparse.Namespace, worst: int) -> MeasureOptions:
     """Returns what the flags ask for.
 
     Raises:
       OptionError: a threshold that is no share.
     """
-    asked = flags.threshold or []
+    asked, mapping = flags.threshold or [], column_mapping(flags)
     for threshold in asked:
         if not 0 <= threshold < 1:
             raise OptionError(f"--threshold must be at least 0 and below 1, got {threshold}")
@@ -57,7 +92,7 @@ def measure_options(flags: argparse.Namespace, worst: int) -> MeasureOptions:
         worst=worst,
         multi_label=flags.multi_label,
         thresholds=tuple(sorted({*THRESHOLDS, *asked})),
-        positive_labels=tuple(flags.positive_label or ()),
+        positive_labels=mapping.classes[:1] if len(mapping.scores) == 1 else tuple(flags.positive_label or ()),
         draws=flags.bootstrap,
         seed=flags.seed,
     )

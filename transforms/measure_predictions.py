@@ -9,22 +9,29 @@ import apache_beam as beam
 import pyarrow as pa
 
 from transforms.errors import OptionError
+from transforms.measures.columns import ColumnMapping
 from transforms.measures.evaluation import Evaluation
-from transforms.measures.files import PredictionPart, list_parts, read_part
+from transforms.measures.files import OURS, PredictionPart, list_parts, read_part
 from transforms.measures.slices import MeasureOptions
 
 
 @dataclasses.dataclass(kw_only=True)
 class ReadPredictions(beam.PTransform):
-    """Addresses of prediction files to Arrow record batches, a row group at a time."""
+    """Addresses of prediction files to Arrow record batches, a row group at a time.
+
+    Attributes:
+      mapping: which columns hold what.
+    """
+
+    mapping: ColumnMapping = OURS
 
     def expand(self, files: beam.PCollection) -> beam.PCollection:
         """Spreads the files' row groups over the workers and reads them."""
         return (
             files
-            | "ListParts" >> beam.FlatMap(_list_parts)
+            | "ListParts" >> beam.FlatMap(_list_parts, self.mapping)
             | "SpreadParts" >> beam.Reshuffle()
-            | "ReadPart" >> beam.FlatMap(_read_part)
+            | "ReadPart" >> beam.FlatMap(_read_part, self.mapping)
         )
 
 
@@ -79,9 +86,9 @@ class _MeasureFn(beam.CombineFn):  # type: ignore[misc]
         return accumulator.compute()
 
 
-def _list_parts(address: str) -> list[tuple[str, int]]:
-    return [(part.address, part.row_group) for part in list_parts(address)]
+def _list_parts(address: str, mapping: ColumnMapping) -> list[tuple[str, int]]:
+    return [(part.address, part.row_group) for part in list_parts(address, mapping)]
 
 
-def _read_part(part: tuple[str, int]) -> Iterator[pa.RecordBatch]:
-    return read_part(PredictionPart(*part))
+def _read_part(part: tuple[str, int], mapping: ColumnMapping) -> Iterator[pa.RecordBatch]:
+    return read_part(PredictionPart(*part), mapping=mapping)

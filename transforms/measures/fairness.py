@@ -22,7 +22,7 @@ THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 AREAS = ("subgroup_auc", "bpsn_auc", "bnsp_auc", "negative_aeg", "positive_aeg")
 
-_DRAWN_BINS = 128
+_DRAWN_BINS = 64
 
 
 class Fairness:

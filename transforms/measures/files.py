@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -16,11 +17,16 @@ from pyarrow import fs
 
 from transforms.errors import InputError
 from transforms.files.filesystem import join, open_filesystem, read_bytes
+from transforms.measures.columns import ColumnMapping, is_single, map_columns
 from transforms.measures.rows import COLUMNS, NEEDED
 
 BATCH_ROWS = 16_384
 """Rows of one batch; it bounds what a worker holds."""
 
+OURS = ColumnMapping()
+"""No column has another name."""
+
+_NESTED = (list, dict)
 _LISTS = ("ids", "displayNames", "labels")
 _NUMBERS = ("weight", "width", "height", "brightness", "cluster_distance")
 _CSV_ALIASES = {"prediction": "displayNames", "confidence": "confidences", "label": "labels"}
@@ -49,7 +55,8 @@ class PredictionPart(NamedTuple):
 def list_prediction_files(address: str) -> list[str]:
     """Returns the addresses of the files that hold predictions, sorted.
 
-    A directory holds what its run.json names under ``files``, or else its ``predictions_*.parquet``.
+    A directory holds what its run.json names under ``files``, or else its ``predictions_*.parquet``,
+    of which there being none, its ``predictions_*.jsonl``.
 
     Raises:
       InputError: nothing is there, or nothing that holds predictions.
@@ -66,7 +73,8 @@ def list_prediction_files(address: str) -> list[str]:
     if names is None:
         entries = filesystem.get_file_info(fs.FileSelector(path))
         names = [entry.base_name for entry in entries if entry.type == fs.FileType.File]
-    names = [name for name in names if _is_prediction(name)]
+    found = [name for name in names if _is_prediction(name, ".parquet")]
+    names = found or [name for name in names if _is_prediction(name, ".jsonl")]
     if not names:
         raise InputError(
             f"{address} holds no predictions_*.parquet; make them with heliograph score --output {address}"
@@ -104,48 +112,60 @@ def count_errors(address: str) -> dict[str, int]:
     return dict(sorted(numbers.items(), key=lambda item: (-item[1], item[0])))
 
 
-def list_parts(address: str) -> list[PredictionPart]:
+def list_parts(address: str, mapping: ColumnMapping = OURS) -> list[PredictionPart]:
     """Returns the parts of one file."""
     if _suffix(address) != ".parquet":
         return [PredictionPart(address, -1)]
     with _open_parquet(address) as parquet:
-        _check_columns(address, parquet.schema_arrow.names)
+        if not mapping.foreign:
+            _check_columns(address, parquet.schema_arrow.names)
         return [PredictionPart(address, group) for group in range(parquet.num_row_groups)]
 
 
-def read_part(part: PredictionPart, columns: tuple[str, ...] = COLUMNS) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of a part; of Parquet, only ``columns`` are read.
+def read_part(
+    part: PredictionPart, columns: tuple[str, ...] = COLUMNS, mapping: ColumnMapping = OURS
+) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of a part in our columns; of Parquet, only ``columns`` and those of ``mapping`` are read.
 
     Raises:
       InputError: the file cannot be read, or is no prediction file.
     """
-    return _READERS[_suffix(part.address)](part, columns)
+    for batch in _READERS[_suffix(part.address)](part, columns, mapping):
+        yield map_columns(batch, mapping)
 
 
-def _read_parquet(part: PredictionPart, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+def _read_parquet(part: PredictionPart, columns: tuple[str, ...], mapping: ColumnMapping) -> Iterator[pa.RecordBatch]:
     with _open_parquet(part.address) as parquet:
         wanted = {*columns, *(["label"] if "labels" in columns else [])}
+        if mapping.any:
+            wanted |= {mapping.label, mapping.weight, mapping.id, "attributes"}
         present = [name for name in parquet.schema_arrow.names if name in wanted]
+        if mapping.foreign:
+            present = [field.name for field in parquet.schema_arrow if is_single(field.type)]
         try:
             yield from parquet.iter_batches(BATCH_ROWS, row_groups=[part.row_group], columns=present)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{part.address} cannot be read: {_one_line(error)}") from error
 
 
-def _read_jsonl(part: PredictionPart, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+def _read_jsonl(part: PredictionPart, columns: tuple[str, ...], mapping: ColumnMapping) -> Iterator[pa.RecordBatch]:
     with _open_text(part.address) as stream:
-        yield from _batches(map(_parse_json_line, (line for line in stream if line.strip())), columns)
+        records = map(_parse_json_line, (line for line in stream if line.strip()))
+        yield from _batches(records, columns, mapping)
 
 
-def _read_csv(part: PredictionPart, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+def _read_csv(part: PredictionPart, columns: tuple[str, ...], mapping: ColumnMapping) -> Iterator[pa.RecordBatch]:
     with _open_text(part.address) as stream:
         reader = csv.DictReader(stream)
-        named = [_CSV_ALIASES.get(name, name) for name in reader.fieldnames or []]
-        _check_columns(part.address, named)
-        reader.fieldnames = named
-        rows = ({name: _parse_cell(name, cell) for name, cell in row.items() if name} for row in reader)
+        if mapping.foreign:
+            rows = ({name: cell for name, cell in row.items() if name} for row in reader)
+        else:
+            named = [_CSV_ALIASES.get(name, name) for name in reader.fieldnames or []]
+            _check_columns(part.address, named)
+            reader.fieldnames = named
+            rows = ({name: _parse_cell(name, cell) for name, cell in row.items() if name} for row in reader)
         try:
-            yield from _batches(map(_flat_row, rows), columns)
+            yield from _batches(rows, columns, mapping)
         except csv.Error as error:
             raise InputError(f"{part.address} is no CSV: {error}") from error
 
@@ -153,19 +173,35 @@ def _read_csv(part: PredictionPart, columns: tuple[str, ...]) -> Iterator[pa.Rec
 _READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".csv": _read_csv}
 
 
-def _batches(rows: Iterator[dict[str, Any]], columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-    pending: list[dict[str, Any]] = []
-    for row in rows:
-        pending.append(row)
-        if len(pending) == BATCH_ROWS:
-            yield _to_batch(pending).select(list(columns))
-            pending = []
-    if pending:
-        yield _to_batch(pending).select(list(columns))
+def _batches(
+    rows: Iterator[dict[str, Any]], columns: tuple[str, ...], mapping: ColumnMapping
+) -> Iterator[pa.RecordBatch]:
+    while pending := list(itertools.islice(rows, BATCH_ROWS)):
+        if mapping.foreign:
+            yield _text_batch(pending, mapping)
+        else:
+            batch = pa.RecordBatch.from_pylist([_flat_row(row) for row in pending], schema=_TEXT_SCHEMA)
+            named = [name for name in (mapping.label, mapping.weight, mapping.id) if name and name not in columns]
+            batch = batch.select(list(dict.fromkeys((*columns, *(["attributes"] if mapping.any else [])))))
+            for name in named:
+                values = [row.get(name) for row in pending]
+                if any(value is not None for value in values):
+                    texts = [None if value is None else _text(value) for value in values]
+                    batch = batch.append_column(name, pa.array(texts, pa.string()))
+            yield batch
 
 
-def _to_batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist(rows, schema=_TEXT_SCHEMA)
+def _text_batch(rows: list[dict[str, Any]], mapping: ColumnMapping) -> pa.RecordBatch:
+    """Every single value as text, a column a name; a JSON null is no value."""
+    names = list(dict.fromkeys(name for row in rows for name, value in row.items() if not isinstance(value, _NESTED)))
+    if all(name in names for name in mapping.columns):  # else the first look says which columns there are
+        names = list(dict.fromkeys((*names, mapping.label)))
+    columns = [[row.get(name) for row in rows] for name in names]
+    texts = [
+        [None if value is None or isinstance(value, _NESTED) else _text(value) for value in column]
+        for column in columns
+    ]
+    return pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in texts], names=names)
 
 
 def _parse_json_line(line: str) -> dict[str, Any]:
@@ -182,7 +218,7 @@ def _parse_json_line(line: str) -> dict[str, Any]:
         flat = {"image_uri": instance.get("content"), **instance, **flat}
     if isinstance(prediction, dict):
         flat |= prediction
-    return _flat_row(flat)
+    return flat
 
 
 def _flat_row(record: dict[str, Any]) -> dict[str, Any]:
@@ -264,8 +300,8 @@ def _recorded(filesystem: fs.FileSystem, path: str, address: str) -> list[str] |
     return [str(entry.get("path", "")) if isinstance(entry, dict) else str(entry) for entry in files]
 
 
-def _is_prediction(name: str) -> bool:
-    return name.startswith("predictions_") and name.endswith(".parquet") and "/" not in name
+def _is_prediction(name: str, suffix: str) -> bool:
+    return name.startswith("predictions_") and name.endswith(suffix) and "/" not in name
 
 
 def _check_columns(address: str, names: list[str]) -> None:

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.errors import InputError, OptionError
-from transforms.measures.files import list_parts, read_part
+from transforms.measures.columns import ColumnMapping
+from transforms.measures.files import OURS, list_parts, read_part
 from transforms.measures.properties import PROPERTY_COLUMNS, image_properties
 from transforms.measures.rows import NEEDED, normalise
 
@@ -18,25 +19,30 @@ PREVIEW_ROWS = 1_000_000
 _NAMED = 20
 
 
-def check_predictions(files: Sequence[str], slices: Sequence[str]) -> None:
+def check_predictions(files: Sequence[str], slices: Sequence[str], mapping: ColumnMapping = OURS) -> None:
     """Makes sure that some row has a label and that every attribute of ``slices``, or both of a pair, exists.
 
     Reads until all has been seen, PREVIEW_ROWS at most.
 
     Raises:
       InputError: no row has a label, or a file cannot be read.
-      OptionError: no row has an attribute of ``slices``; those that there are are named.
+      OptionError: no row has an attribute of ``slices`` (those that there are are named), a mapped label or weight.
     """
-    labelled, seen, rows = False, set[str](), 0
+    labelled, weighted, seen, rows = False, not mapping.weight, set[str](), 0
     wanted = [part for name in slices for part in name.split("*")]
-    for table in _tables(files):
+    for table in _tables(files, mapping):
         rows += table.num_rows
+        weighted = weighted or bool(pc.any(pc.is_finite(table.column("weight"))).as_py())
         labelled = labelled or _has_labels(table.column("labels"))
         seen |= _attribute_names(table.column("attributes")) | set(image_properties(table))
-        if (labelled and seen.issuperset(wanted)) or rows >= PREVIEW_ROWS:
+        if (labelled and weighted and seen.issuperset(wanted)) or rows >= PREVIEW_ROWS:
             break
     if not rows:
         raise InputError(f"{files[0]} and whatever is beside it has no rows")
+    if not weighted:
+        raise OptionError(f"--weight-column {mapping.weight} holds no number in the first {rows:,} predictions")
+    if not labelled and mapping.label:
+        raise OptionError(f"--label-column {mapping.label} holds no label in the first {rows:,} predictions")
     if not labelled:
         raise InputError(
             f"none of the first {rows:,} predictions in {files[0]} has a label to compare with: score "
@@ -48,10 +54,10 @@ def check_predictions(files: Sequence[str], slices: Sequence[str]) -> None:
         raise OptionError(f"--slice {missing[0]} is no attribute of the first {rows:,} predictions; there are: {there}")
 
 
-def _tables(files: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _tables(files: Sequence[str], mapping: ColumnMapping) -> Iterator[pa.RecordBatch]:
     for file in files:
-        for part in list_parts(file):
-            for table in read_part(part, ("labels", "attributes", *PROPERTY_COLUMNS, NEEDED[0])):
+        for part in list_parts(file, mapping):
+            for table in read_part(part, ("labels", "attributes", "weight", *PROPERTY_COLUMNS, NEEDED[0]), mapping):
                 yield normalise(table)
 
 
