@@ -17,7 +17,7 @@ import apache_beam as beam
 
 from pipelines import runner
 from transforms.list_images import ListImages
-from transforms.plan_shards import PlanShards
+from transforms.plan_shards import PlanShards, images_of
 from transforms.shards.record import peak_memory_mb
 from transforms.sources.dialects import Source, recognise
 
@@ -50,8 +50,9 @@ def plan(sources: Sequence[Source], directory: Path) -> int:
     """Runs list and plan; returns the number of images in the shards."""
 
     def build(pipeline: beam.Pipeline) -> None:
-        shards, _ = pipeline | beam.Create(list(sources)) | ListImages() | PlanShards(purpose="benchmark")
-        total = shards | beam.Map(lambda shard: len(shard[1])) | beam.CombineGlobally(sum) | beam.Map(str)
+        plan = PlanShards(purpose="benchmark", directory=f"{directory}/plan")
+        shards, *_ = pipeline | beam.Create(list(sources)) | ListImages() | plan
+        total = shards | beam.Map(images_of) | beam.CombineGlobally(sum) | beam.Map(str)
         _ = total | beam.io.WriteToText(f"{directory}/total", num_shards=1, shard_name_template="")
 
     runner.run_pipeline(build, [])

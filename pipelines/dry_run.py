@@ -67,7 +67,7 @@ def _count(graph: EmbedGraph, beam_args: Sequence[str]) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as directory:
 
         def build(pipeline: beam.Pipeline) -> None:
-            _, planned, _ = pipeline | beam.Create(list(graph.sources)) | ListImages() | graph.plan()
+            _, planned, _ = pipeline | beam.Create(list(graph.sources)) | ListImages() | graph.plan(f"{directory}/plan")
             lines = planned | "ToJson" >> beam.Map(json.dumps)
             _ = lines | beam.io.WriteToText(f"{directory}/counts", num_shards=1, shard_name_template="")
 

@@ -104,11 +104,12 @@ class EmbedGraph:
         workspace = Workspace(root=self.embed.table)
         return _run(self._build, ProgressLine("embedding", workspace, self.embed.run_id), beam_args)
 
-    def plan(self) -> PlanShards:
-        """Returns the step that plans the run."""
+    def plan(self, directory: str) -> PlanShards:
+        """Returns the step that plans the run; ``directory`` is for its files."""
         embed = self.embed
         return PlanShards(
             purpose=f"embed {embed.specification.fingerprint} {'/'.join(map(str, embed.split))}",
+            directory=directory,
             shard_size=self.shard_size,
             scopes=() if self.only is not None else tuple(source.scope for source in self.sources),
             table=embed.table,
@@ -117,15 +118,16 @@ class EmbedGraph:
         )
 
     def _build(self, pipeline: beam.Pipeline) -> None:
-        listed = pipeline | beam.Create(list(self.sources)) | ListImages(only=self.only)
-        shards, planned, gone = listed | self.plan()
         workspace = Workspace(root=self.embed.table)
+        directory = workspace.plan_directory(self.embed.run_id)
+        listed = pipeline | beam.Create(list(self.sources)) | ListImages(only=self.only)
+        shards, planned, gone = listed | self.plan(directory)
         announced = shards | AnnouncePlan(workspace=workspace, run_id=self.embed.run_id, count=images_of)
         results = announced | EmbedShards(options=self.embed)
         if not self.sync:
             gone = pipeline | "GoneStay" >> beam.Create([], reshuffle=False)
         _ = (results, planned, gone) | CommitParts(
-            publish=functools.partial(commit_features, embed=self.embed, options=self.commit)
+            publish=functools.partial(commit_features, embed=self.embed, options=self.commit), plan_directory=directory
         )
 
 
@@ -200,23 +202,25 @@ class ScoreGraph:
         return _run(self._build, ProgressLine("scoring", workspace, self.score.run_id), beam_args)
 
     def _build(self, pipeline: beam.Pipeline) -> None:
-        score = self.score
+        score, workspace = self.score, Workspace(root=self.score.output)
+        directory = workspace.plan_directory(score.run_id)
         purpose = f"score {self.model.identifier} top {score.top_k} {','.join(sorted(score.formats))}"
         if self.table is None:
             listed = pipeline | beam.Create(list(self.sources)) | ListImages()
-            shards, planned, _ = listed | PlanShards(purpose=purpose, shard_size=self.shard_size)
+            shards, planned, _ = listed | PlanShards(purpose=purpose, directory=directory, shard_size=self.shard_size)
         else:
             files = stored_shards(self.table, purpose)
             shards = pipeline | "StoredShards" >> beam.Create(files)
             planned = pipeline | "Planned" >> beam.Create([("listed", sum(map(rows_of, files)))])
         count = images_of if self.table is None else rows_of
-        announced = shards | AnnouncePlan(workspace=Workspace(root=score.output), run_id=score.run_id, count=count)
+        announced = shards | AnnouncePlan(workspace=workspace, run_id=score.run_id, count=count)
         results = announced | ScoreShards(options=score)
         nobody = pipeline | "Nobody" >> beam.Create([], reshuffle=False)
         _ = (results, planned, nobody) | CommitParts(
             publish=functools.partial(
                 commit_predictions, output=score.output, model=self.model.provenance(), options=self.commit
-            )
+            ),
+            plan_directory=directory,
         )
 
 

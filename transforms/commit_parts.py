@@ -15,6 +15,7 @@ from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
 from transforms.errors import CommitError, TooManyFailuresError
 from transforms.files.filesystem import join, open_filesystem, write_atomically
+from transforms.files.runs import remove_directory
 from transforms.shards.embedder import EmbedOptions
 from transforms.shards.record import allowed_failures, summarise
 from transforms.shards.shard import ShardResult
@@ -53,13 +54,16 @@ def run_record_address(table: str, run_id: str) -> str:
 def commit_features(
     results: Sequence[ShardResult],
     planned: Mapping[str, int],
-    gone: Collection[str],
+    gone: Mapping[str, int],
     embed: EmbedOptions,
     options: CommitOptions,
 ) -> dict[str, Any]:
     """Publishes the parts in one commit of the table, then the dead letters and the run record.
 
-    Done twice, it changes nothing.
+    Done twice, it changes nothing. Memory grows with the shards, not with the images.
+
+    Args:
+      gone: addresses of files with the ids of images to take out, below the table, and how many ids.
 
     Returns:
       The run record.
@@ -75,11 +79,14 @@ def commit_features(
         FeatureTable.create(embed.table, embed.specification, golden)
     table = FeatureTable.open(embed.table)
     parts = [Part(path=r.files["data"], rows=r.rows, size=r.sizes["data"]) for r in results if "data" in r.files]
-    replaced = sorted({image_id for result in results for image_id in result.replaced_ids}.union(gone))
+    replaced = [result.files["data"] for result in results if result.replaced and "data" in result.files]
+    replaced += [address.removeprefix(f"{embed.table.rstrip('/')}/") for address in sorted(gone)]
     counts = {name: str(record[name]) for name in ("listed", "embedded", "reused", "failed")}
     version = table.version
     if parts or replaced:
-        committed = table.append(options.run_id, parts, replaced, counts, base_version=embed.version)
+        committed = table.append(
+            options.run_id, parts, metadata=counts, base_version=embed.version, replaced_in=replaced
+        )
         version = committed.version
         if committed.already:
             _check_published(table, version, parts, options.run_id)
@@ -88,7 +95,7 @@ def commit_features(
     record |= {
         "table": embed.table,
         "table_version": version,
-        "retracted": len(gone),
+        "retracted": sum(gone.values()),
         "encoder": embed.specification.name,
         "encoder_fingerprint": embed.specification.fingerprint,
         "configuration": dict(options.configuration),
@@ -114,7 +121,7 @@ def _check_published(table: FeatureTable, version: int, parts: Sequence[Part], r
 def commit_predictions(
     results: Sequence[ShardResult],
     planned: Mapping[str, int],
-    _gone: Collection[str],
+    _gone: Mapping[str, int],
     output: str,
     model: Mapping[str, Any],
     options: CommitOptions,
@@ -194,30 +201,45 @@ def check_failures(record: Mapping[str, Any], max_failures: str, verb: str) -> N
         )
 
 
-Publish = Callable[[Sequence[ShardResult], Mapping[str, int], Collection[str]], dict[str, Any]]
-"""Publishes shard results, given the plan's counts and the images to take out; returns the run record."""
+Publish = Callable[[Sequence[ShardResult], Mapping[str, int], Mapping[str, int]], dict[str, Any]]
+"""Publishes shard results, given the plan's counts and the files of images to take out; returns the run record."""
 
 
 @dataclasses.dataclass(kw_only=True)
 class CommitParts(beam.PTransform):
-    """Shard results, plan counts and ids to take out to the run record as JSON, with the publication on the way.
+    """Shard results, plan counts and files of ids to take out to the run record as JSON; publishes on the way.
 
     Attributes:
       publish: commit_features or commit_predictions, with all but the first three arguments bound.
+      plan_directory: of the plan, which is not needed any more afterwards.
     """
 
     publish: Publish
+    plan_directory: str
 
     def expand(self, collections: tuple[beam.PCollection, beam.PCollection, beam.PCollection]) -> beam.PCollection:
         """Maps ``publish`` over one element, after all shards."""
         results, planned, gone = collections
         once = results.pipeline | "Once" >> beam.Create([None])
-        sides = (beam.pvalue.AsIter(results), beam.pvalue.AsDict(planned), beam.pvalue.AsIter(gone))
-        return once | "Commit" >> beam.Map(_commit, *sides, publish=self.publish)
+        sides = (beam.pvalue.AsIter(results), beam.pvalue.AsDict(planned), beam.pvalue.AsDict(gone))
+        return once | "Commit" >> beam.Map(_commit, *sides, self.publish, self.plan_directory)
 
 
-def _commit(_: None, results: Iterable[str], planned: Mapping[str, int], gone: Iterable[str], publish: Publish) -> str:
-    return json.dumps(publish([ShardResult.from_json(result) for result in results], planned, list(gone)))
+def _commit(
+    _: None,
+    results: Iterable[str],
+    planned: Mapping[str, int],
+    gone: Mapping[str, int],
+    publish: Publish,
+    plan_directory: str,
+) -> str:
+    try:
+        record = json.dumps(publish([ShardResult.from_json(result) for result in results], planned, gone))
+    except TooManyFailuresError:  # published all the same
+        remove_directory(plan_directory)
+        raise
+    remove_directory(plan_directory)
+    return record
 
 
 def _prediction_name(kind: str, shard: str) -> str:

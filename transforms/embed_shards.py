@@ -10,12 +10,13 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from transforms.shards.embedder import EmbedOptions, ShardEmbedder
-from transforms.shards.shard import Shard, ShardResult
+from transforms.shards.plan import PlannedShard
+from transforms.shards.shard import ShardResult
 
 
 @dataclasses.dataclass(kw_only=True)
 class EmbedShards(beam.PTransform):
-    """Packed shards to ShardResults as JSON; reading, decoding and encoding happen in one DoFn."""
+    """Packed PlannedShards to ShardResults as JSON; reading, decoding and encoding happen in one DoFn."""
 
     options: EmbedOptions
 
@@ -34,7 +35,7 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
         self._embedder = ShardEmbedder(self._options, observe_inference)
 
     def process(self, shard: tuple[Any, ...]) -> Iterator[str]:
-        result = self._embedder.embed(Shard.unpack(shard))
+        result = self._embedder.embed(PlannedShard(*shard).load())
         count_result(result)
         yield result.to_json()
 

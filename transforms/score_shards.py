@@ -10,8 +10,8 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.embed_shards import count_result, observe_inference
+from transforms.shards.plan import PlannedShard
 from transforms.shards.predictor import ScoreOptions, ShardPredictor
-from transforms.shards.shard import Shard
 from transforms.store.table import FeatureTable
 
 StoredShard = tuple[str, str, int]
@@ -34,7 +34,7 @@ def rows_of(shard: tuple[Any, ...]) -> int:
 
 @dataclasses.dataclass(kw_only=True)
 class ScoreShards(beam.PTransform):
-    """Packed shards, or StoredShards, to ShardResults as JSON."""
+    """Packed PlannedShards, or StoredShards, to ShardResults as JSON."""
 
     options: ScoreOptions
 
@@ -54,7 +54,7 @@ class _ScoreShard(beam.DoFn):  # type: ignore[misc]
 
     def process(self, shard: tuple[Any, ...]) -> Iterator[str]:
         if self._options.table is None:
-            result = self._predictor.score(Shard.unpack(shard))
+            result = self._predictor.score(PlannedShard(*shard).load())
         else:
             result = self._predictor.score_stored(*shard)
         count_result(result)

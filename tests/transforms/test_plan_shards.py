@@ -6,12 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from tests.flags import BEAM_FLAGS
 from transforms.errors import OptionError
+from transforms.files import runs
+from transforms.files.runs import read_rows
 from transforms.list_images import ListImages
-from transforms.plan_shards import COUNTED, GONE, TODO, KnownImage, PlanShards, cut_shard, plan_image, shard_key
+from transforms.plan_shards import PlanShards
+from transforms.shards import plan as planning
+from transforms.shards.plan import (
+    KNOWN_SCHEMA,
+    LISTED_SCHEMA,
+    PlannedRange,
+    PlannedShard,
+    cut_file,
+    join_cuts,
+    known_row,
+    listed_row,
+    plan_range,
+    shard_numbers,
+)
 from transforms.shards.shard import Shard
 from transforms.sources.dialects import recognise
 from transforms.sources.reference import ImageReference, Member
@@ -20,30 +39,64 @@ from transforms.sources.split import SplitRatios
 CAT = ImageReference("/p/a.jpg", "1-1", ("cat",))
 
 
-def plan(listed: list[ImageReference], stored: ImageReference | None = None, split: str = "train") -> list[Any]:
-    known = []
-    if stored is not None:
-        known = [tuple(KnownImage(stored.uri, stored.fingerprint, stored.metadata_digest, split, "content"))]
-    return list(plan_image([reference.pack() for reference in listed], known, ["/p/"]))
+def table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = list(zip(*sorted(rows), strict=True)) or [()] * len(schema)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.table(arrays, schema=schema)
 
 
-def counts(planned: list[Any]) -> dict[str, int]:
-    return dict(collections.Counter(value for tag, value in planned if tag == COUNTED))
+@pytest.fixture
+def directory(tmp_path: Path) -> str:
+    return str(tmp_path / "plan")
 
 
-def todo(planned: list[Any]) -> list[tuple[ImageReference, bool]]:
-    return [(ImageReference.unpack(value[0]), value[1]) for tag, value in planned if tag == TODO]
+class Planner:
+    """Plans lists of references against what a table knows, all in one range."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+
+    def __call__(
+        self,
+        listed: list[ImageReference],
+        stored: list[ImageReference] | ImageReference | None = None,
+        ratios: SplitRatios | None = None,
+    ) -> PlannedRange:
+        images = [] if stored is None else [stored] if isinstance(stored, ImageReference) else stored
+        known = [known_row(image, image.image_id, "content", ["/p/", ""], ratios) for image in images]
+        rows = table([listed_row(reference) for reference in listed], LISTED_SCHEMA)
+        return plan_range(rows, table(known, KNOWN_SCHEMA), ratios, self.directory)
+
+    def shards(self, listed: list[ImageReference], shard_size: int, total: int = 0) -> list[Shard]:
+        planned = self(listed)
+        cuts: dict[bytes, list[tuple[str, bytes]]] = collections.defaultdict(list)
+        for container, cut in cut_file(planned.todo, total or planned.todo_rows, shard_size):
+            cuts[container].append(cut)
+        return [shard.load() for _, files in sorted(cuts.items()) for shard in join_cuts(files, "x")]
 
 
-def test_a_new_image_is_to_be_done() -> None:
+@pytest.fixture
+def plan(directory: str) -> Planner:
+    return Planner(directory)
+
+
+def todo(planned: PlannedRange) -> list[tuple[ImageReference, bool]]:
+    if not planned.todo:
+        return []
+    rows = read_rows(planned.todo, None, ["payload", "replaces"]).to_pylist()
+    assert len(rows) == planned.todo_rows
+    return [(ImageReference.from_json(row["payload"]), row["replaces"]) for row in rows]
+
+
+def test_a_new_image_is_to_be_done(plan: Planner) -> None:
     planned = plan([CAT])
-    assert counts(planned) == {"listed": 1, "new": 1}
+    assert planned.counts == {"listed": 1, "new": 1}
     assert todo(planned) == [(CAT, False)]
 
 
-def test_an_unchanged_image_costs_nothing() -> None:
-    planned = plan([CAT], stored=CAT)
-    assert counts(planned) == {"listed": 1, "reused": 1}
+def test_an_unchanged_image_costs_nothing(plan: Planner) -> None:
+    planned = plan([CAT], stored=CAT._replace(split="train"))
+    assert planned.counts == {"listed": 1, "reused": 1}
     assert todo(planned) == []
 
 
@@ -59,118 +112,158 @@ def test_an_unchanged_image_costs_nothing() -> None:
         (CAT._replace(split="train"), "reused"),
     ],
 )
-def test_what_changed_since(now: ImageReference, state: str) -> None:
-    planned = plan([now], stored=CAT)
-    assert counts(planned) == {"listed": 1, state: 1}
+def test_what_changed_since(plan: Planner, now: ImageReference, state: str) -> None:
+    planned = plan([now], stored=CAT._replace(split="train"))
+    assert planned.counts == {"listed": 1, state: 1}
     assert todo(planned) == ([] if state == "reused" else [(now, True)])
 
 
-def test_a_new_division_relabels_what_falls_elsewhere() -> None:
-    known = [tuple(KnownImage(CAT.uri, CAT.fingerprint, CAT.metadata_digest, "train", "content"))]
+def test_a_new_division_relabels_what_falls_elsewhere(plan: Planner) -> None:
     for text, state in (("100/0/0", "reused"), ("0/0/100", "relabelled")):
-        planned = list(plan_image([CAT.pack()], known, [], SplitRatios.parse(text)))
-        assert counts(planned) == {"listed": 1, state: 1}
+        planned = plan([CAT], CAT._replace(split="train"), SplitRatios.parse(text))
+        assert planned.counts == {"listed": 1, state: 1}
 
 
-def test_an_image_that_is_gone_counts_as_removed_below_the_roots_only() -> None:
-    assert plan([], stored=CAT) == [(COUNTED, "removed"), (GONE, CAT.image_id)]
-    assert counts(plan([], stored=CAT._replace(uri="/other/a.jpg"))) == {}
-    assert counts(plan([], stored=CAT._replace(uri="/pp/a.jpg"))) == {}
+def test_an_image_that_is_gone_counts_as_removed_below_the_roots_only(plan: Planner) -> None:
+    planned = plan([], stored=CAT)
+    assert (planned.counts, planned.gone_rows) == ({"removed": 1}, 1)
+    assert read_rows(planned.gone, None, ["image_id"]).to_pylist() == [{"image_id": CAT.image_id}]
+    assert plan([], stored=CAT._replace(uri="/other/a.jpg")).counts == {}
+    assert plan([], stored=CAT._replace(uri="/pp/a.jpg")).counts == {}
 
 
-def test_the_same_entry_twice_is_one_image() -> None:
-    assert counts(plan([CAT, CAT])) == {"listed": 1, "new": 1}
+def test_the_same_entry_twice_is_one_image(plan: Planner) -> None:
+    assert plan([CAT, CAT]).counts == {"listed": 1, "new": 1}
+    assert plan([CAT, CAT], stored=CAT).counts == {"listed": 1, "reused": 1}
 
 
-def test_the_same_image_with_two_labels_is_one_row_and_one_dead_letter() -> None:
+def test_the_same_image_with_two_labels_is_one_row_and_one_dead_letter(plan: Planner) -> None:
     planned = plan([CAT, CAT._replace(labels=("dog",))])
-    assert counts(planned) == {"listed": 2, "new": 2}
-    (first, _), (second, _) = todo(planned)
+    assert planned.counts == {"listed": 2, "new": 2}
+    (first, _), (second, _) = sorted(todo(planned), key=lambda entry: entry[0].problem)
     assert (first.labels, first.problem) == (("cat",), "")
     assert second.problem.startswith("DUPLICATE_ID: /p/a.jpg is listed 2 times")
 
 
-def test_an_entry_with_a_problem_is_to_be_done_whatever_is_known() -> None:
+def test_an_entry_with_a_problem_is_to_be_done_whatever_is_known(plan: Planner) -> None:
     bad = CAT._replace(problem="BAD_ROW: x")
     assert todo(plan([bad], stored=CAT)) == [(bad, False)]
 
 
-def test_shard_keys_cover_the_range_evenly() -> None:
-    entries = [(ImageReference(f"/p/{n}").pack(), False) for n in range(4000)]
-    found = collections.Counter(shard_key(entry, 4000, 1000) for entry in entries)
-    assert sorted(found) == ["0", "1", "2", "3"]
+def test_everything_at_once(plan: Planner) -> None:
+    images = [ImageReference(f"/p/{n}.jpg", f"1-{n}", ("cat",), split="train") for n in range(40)]
+    listed = [
+        *images[:10],  # as they were
+        *(image._replace(fingerprint="2") for image in images[10:15]),
+        *(image._replace(labels=("dog",)) for image in images[15:18]),
+        *(image._replace(uri=f"{image.uri}.new") for image in images[:7]),
+        images[20],
+        images[20]._replace(labels=("dog",)),
+    ]
+    planned = plan(listed, images[:35])
+    assert planned.counts == {
+        "listed": 27,
+        "new": 8,
+        "changed": 5,
+        "relabelled": 3,
+        "reused": 11,
+        "removed": 35 - 19,
+    }
+    assert {r.uri for r, replaces in todo(planned) if replaces} == {f"/p/{n}.jpg" for n in range(10, 18)}
+    assert (planned.todo_rows, planned.gone_rows) == (16, 16)
+
+
+def test_shard_numbers_cover_the_range_evenly() -> None:
+    ordinals = np.array([int(ImageReference(f"/p/{n}").image_id[:16], 16) for n in range(4000)], np.uint64)
+    found = collections.Counter(shard_numbers(ordinals, False, 4000, 1000).tolist())
+    assert sorted(found) == [0, 1, 2, 3]
     assert min(found.values()) > 900
-    assert {shard_key(entry, 1, 1000) for entry in entries} == {"0"}
+    assert set(shard_numbers(ordinals, False, 1, 1000).tolist()) == {0}
+    assert shard_numbers(np.array([2**64 - 1], np.uint64), False, 10**9, 1).tolist() == [10**9 - 1]
 
 
-def test_cut_shard_keeps_what_is_replaced() -> None:
-    other = ImageReference("/p/b.jpg")
-    shard = Shard.unpack(cut_shard([(other.pack(), True), (CAT.pack(), False)], "x"))
+def test_a_shard_keeps_what_is_replaced(plan: Planner) -> None:
+    other = ImageReference("/p/b.jpg", "1-2")
+    planned = plan([other, CAT], stored=other._replace(fingerprint="0"))
+    shard = PlannedShard("x", 2, ((planned.todo, 0, 2),)).load()
     assert shard.references == (CAT, other)
     assert shard.replaced_ids == (other.image_id,)
+    assert PlannedShard("x", 1, ((planned.todo, 1, 1),)).load().references[0] == todo(planned)[1][0]
 
 
 def test_shard_size_must_be_positive() -> None:
     with pytest.raises(OptionError, match="--shard-size must be positive, got 0"):
-        PlanShards(purpose="x", shard_size=0)
+        PlanShards(purpose="x", directory="/nowhere", shard_size=0)
 
 
-def test_the_plan_of_a_pipeline_is_the_same_twice(tmp_path: Path) -> None:
+def run_plan(manifest: Path, tmp_path: Path, name: str) -> tuple[list[Shard], dict[str, int]]:
+    with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(BEAM_FLAGS)) as pipeline:
+        listed = pipeline | beam.Create(recognise(str(manifest))) | ListImages()
+        shards, planned, _ = listed | PlanShards(purpose="x", directory=f"{tmp_path}/{name}", shard_size=100)
+        for label, collection in (("shards", shards), ("counts", planned)):
+            lines = collection | f"Json{label}" >> beam.Map(json.dumps)
+            _ = lines | f"Write{label}" >> beam.io.WriteToText(str(tmp_path / f"{name}-{label}"), num_shards=1)
+    (found,) = tmp_path.glob(f"{name}-shards*")
+    (tally,) = tmp_path.glob(f"{name}-counts*")
+    planned_shards = [PlannedShard(*json.loads(line)) for line in found.read_text().splitlines()]
+    assert all(len(shard.load().references) == shard.images for shard in planned_shards)
+    loaded = sorted(shard.load() for shard in planned_shards)
+    return loaded, dict(map(json.loads, tally.read_text().splitlines()))
+
+
+def test_the_plan_of_a_pipeline_is_the_same_however_it_is_cut_into_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     manifest = tmp_path / "m.csv"
-    manifest.write_text("uri,label\n" + "".join(f"{n}.jpg,cat\n" for n in range(250)) + "7.jpg,dog\n")
-
-    def run(name: str) -> tuple[list[Any], dict[str, int]]:
-        with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-            listed = pipeline | beam.Create(recognise(str(manifest))) | ListImages()
-            shards, planned, _ = listed | PlanShards(purpose="x", shard_size=100)
-            for label, collection in (("shards", shards), ("counts", planned)):
-                lines = collection | f"Json{label}" >> beam.Map(json.dumps)
-                _ = lines | f"Write{label}" >> beam.io.WriteToText(str(tmp_path / f"{name}-{label}"), num_shards=1)
-        (found,) = tmp_path.glob(f"{name}-shards*")
-        (tally,) = tmp_path.glob(f"{name}-counts*")
-        return sorted(map(json.loads, found.read_text().splitlines())), dict(
-            map(json.loads, tally.read_text().splitlines())
-        )
-
-    shards, planned = run("first")
-    assert (shards, planned) == run("second")
+    rows = [f"{n}.jpg,cat\n" for n in range(250)] + ["7.jpg,dog\n"]
+    manifest.write_text("uri,label\n" + "".join(rows))
+    shards, planned = run_plan(manifest, tmp_path, "first")
     assert planned == {"listed": 251, "new": 251}
-    assert [len(shard[1]) for shard in shards] != []
-    assert sum(len(shard[1]) for shard in shards) == 251
+    assert sum(len(shard.references) for shard in shards) == 251
     assert len(shards) == 3
+    monkeypatch.setattr(runs, "RUN_ROWS", 40)
+    monkeypatch.setattr(runs, "GROUP_ROWS", 8)
+    monkeypatch.setattr(planning, "GROUP_ROWS", 8)
+    monkeypatch.setattr(runs, "RANGE_ROWS", 30)
+    manifest.write_text("uri,label\n" + "".join(reversed(rows)))
+    assert run_plan(manifest, tmp_path, "second") == (shards, planned)
+    assert len(list((tmp_path / "second").iterdir())) > 10
 
 
-def member(ordinal: int, container: str = "/p/a.tar", sequential: bool = False) -> tuple[tuple[Any, ...], bool]:
+def member(ordinal: int, container: str = "/p/a.tar", sequential: bool = False) -> ImageReference:
     place = tuple(Member(container, "webdataset", ordinal, 512 * ordinal, 9, sequential=sequential))
-    return ImageReference(f"{container}#{ordinal}.jpg", place=place).pack(), False
+    return ImageReference(f"{container}#{ordinal}.jpg", place=place)
 
 
-def test_members_of_a_container_fall_into_runs_of_neighbours() -> None:
-    entries = [member(n) for n in range(25)] + [member(n, "/p/b.tar") for n in range(5)]
+def test_members_of_a_container_fall_into_runs_of_neighbours(plan: Planner) -> None:
+    listed = [member(n) for n in range(25)] + [member(n, "/p/b.tar") for n in range(5)]
     for total in (30, 1_000_000):  # whatever else is planned
-        assert collections.Counter(shard_key(entry, total, 10) for entry in entries) == {
-            "/p/a.tar#0": 10,
-            "/p/a.tar#1": 10,
-            "/p/a.tar#2": 5,
-            "/p/b.tar#0": 5,
-        }
-    assert {shard_key(member(n, sequential=True), 25, 10) for n in range(25)} == {"/p/a.tar#0"}
+        places = [[one.place[:3:2] for one in shard.references] for shard in plan.shards(listed, 10, total)]
+        assert places == [
+            [("/p/a.tar", n) for n in range(10)],
+            [("/p/a.tar", n) for n in range(10, 20)],
+            [("/p/a.tar", n) for n in range(20, 25)],
+            [("/p/b.tar", n) for n in range(5)],
+        ]
+    assert len(plan.shards([member(n, sequential=True) for n in range(25)], 10)) == 1
 
 
-def test_a_shard_of_members_is_in_the_order_of_the_container() -> None:
-    entries = [member(n) for n in (10, 9, 2, 100)]
-    shard = Shard.unpack(cut_shard(entries, "x"))
-    assert [reference.member.ordinal for reference in shard.references if reference.member] == [2, 9, 10, 100]
-    assert shard == Shard.unpack(cut_shard(entries[::-1], "x"))
+def test_a_member_that_did_not_change_is_not_read_again(plan: Planner) -> None:
+    reference = member(3)._replace(fingerprint="9-1@512+9")
+    assert plan([reference], stored=reference._replace(place=())).counts == {"listed": 1, "reused": 1}
 
 
-def test_a_member_that_did_not_change_is_not_read_again() -> None:
-    reference = ImageReference.unpack(member(3)[0])._replace(fingerprint="9-1@512+9")
-    assert counts(plan([reference], stored=reference._replace(place=()))) == {"listed": 1, "reused": 1}
-
-
-def test_the_same_member_twice_is_one_row_and_one_dead_letter() -> None:
-    first = ImageReference.unpack(member(3)[0])
-    second = first._replace(place=member(7)[0][-2])
+def test_the_same_member_twice_is_one_row_and_one_dead_letter(plan: Planner) -> None:
+    first = member(3)
+    second = first._replace(place=member(7).place)
     planned = todo(plan([second, first]))
     assert [(one.problem.partition(":")[0], one.place[2]) for one, _ in planned] == [("", 3), ("DUPLICATE_ID", 7)]
+
+
+def test_odd_names_find_their_rows_again(plan: Planner) -> None:
+    """The store writes what is no UTF-8 with backslashes."""
+    for uri in ("/p/\udcff.jpg", "/p/\udcff.tar#a.jpg", "/p/a#b.jpg"):
+        stored = ImageReference(uri.encode("utf-8", "backslashreplace").decode(), "1-1")
+        known = table([known_row(stored, ImageReference(uri).image_id, "content", (), None)], KNOWN_SCHEMA)
+        listed = table([listed_row(ImageReference(uri, "1-1"))], LISTED_SCHEMA)
+        assert plan_range(listed, known, None, plan.directory).counts == {"listed": 1, "reused": 1}

@@ -7,12 +7,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from transforms.errors import ErrorClass
 from transforms.sources.reference import ImageReference
 
-FORMAT = 1
+FORMAT = 2
 """Part of each shard's name; raised when what a part or marker holds changes, so that older ones are not resumed."""
 
 FILE_KINDS = frozenset({"data", "parquet", "jsonl", "csv", "errors"})
@@ -44,16 +44,6 @@ class Shard(NamedTuple):
             digest.update(repr(tuple(reference)).encode("utf-8", "surrogatepass"))
         return cls(digest.hexdigest()[:24], ordered, replaced)
 
-    def pack(self) -> tuple[Any, ...]:
-        """A plain tuple, which Beam encodes without pickling."""
-        return (self.name, tuple(reference.pack() for reference in self.references), self.replaced_ids)
-
-    @classmethod
-    def unpack(cls, fields: tuple[Any, ...]) -> Shard:
-        """The inverse of pack."""
-        name, references, replaced_ids = fields
-        return cls(name, tuple(ImageReference.unpack(reference) for reference in references), tuple(replaced_ids))
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardResult:
@@ -69,7 +59,7 @@ class ShardResult:
       copied: images whose vector was known already, by their content.
       failures: class of dead letter to their number.
       failure_example: one dead letter's message, to show.
-      replaced_ids: images whose older rows the commit takes out; only those that have a new row.
+      replaced: rows that take the place of older ones, which the commit takes out.
       stage_seconds: seconds of work per stage, added up over threads.
       peak_memory_mb: of the process, when the shard was done.
       resumed: the marker was there already: an earlier run did the work.
@@ -84,7 +74,7 @@ class ShardResult:
     copied: int
     failures: dict[str, int]
     failure_example: str
-    replaced_ids: tuple[str, ...]
+    replaced: int
     stage_seconds: dict[str, float]
     peak_memory_mb: float
     resumed: bool = False
@@ -107,12 +97,12 @@ class ShardResult:
         """
         try:
             fields = json.loads(text)
-            result = cls(**{**fields, "replaced_ids": tuple(fields["replaced_ids"])})
+            result = cls(**fields)
             sane = (
                 _NAME.fullmatch(result.name)
                 and result.files.keys() == result.sizes.keys() <= FILE_KINDS
                 and all(map(_FILE.fullmatch, result.files.values()))
-                and all(isinstance(size, int) for size in result.sizes.values())
+                and all(isinstance(number, int) for number in (result.replaced, *result.sizes.values()))
                 and all(error_class in ErrorClass.__members__ for error_class in result.failures)
             )
         except (AttributeError, KeyError, TypeError) as error:

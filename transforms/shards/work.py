@@ -69,7 +69,6 @@ class ShardWork:
         before = dict(self.clock.seconds)
         counts: collections.Counter[str] = collections.Counter()
         letters: list[DeadLetter] = []
-        replaced: set[str] = set()
         waiting = frozenset(replaced_ids)
         with sink:
             for batch in batches:
@@ -78,11 +77,11 @@ class ShardWork:
                     self.heartbeat.add(done=1, failed=1)
                     continue
                 self._write(batch, sink, counts)
-                replaced.update(waiting.intersection(image.reference.image_id for image in batch))
+                counts["replaced"] += sum(image.reference.image_id in waiting for image in batch)
         files = sink.files()
         if letters:
             files["errors"] = self._write_dead_letters(name, letters)
-        result = self._result(name, files, counts, letters, replaced, before)
+        result = self._result(name, files, counts, letters, before)
         self.workspace.finish(result)
         self.heartbeat.add(now=True)
         return result
@@ -107,7 +106,6 @@ class ShardWork:
         files: dict[str, str],
         counts: collections.Counter[str],
         letters: Sequence[DeadLetter],
-        replaced: Iterable[str],
         before: Mapping[str, float],
     ) -> ShardResult:
         return ShardResult(
@@ -120,7 +118,7 @@ class ShardWork:
             copied=counts["copied"],
             failures=dict(collections.Counter(letter.error.error_class.value for letter in letters)),
             failure_example=f"{letters[0].reference.uri}: {letters[0].error}"[:500] if letters else "",
-            replaced_ids=tuple(sorted(replaced)),
+            replaced=counts["replaced"],
             stage_seconds={k: v - before.get(k, 0.0) for k, v in self.clock.seconds.items()},
             peak_memory_mb=peak_memory_mb(),
         )

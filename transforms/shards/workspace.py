@@ -3,6 +3,7 @@
 ```
 ROOT/_work/shards/<shard>.json       marker: this shard is done, and these are its files
 ROOT/_work/progress/<run>/<worker>   heartbeat: what a worker has done so far, for the progress line
+ROOT/_work/plan/<run>-<attempt>/     references and known images, sorted, while a run is planned and worked on
 ```
 A part's own name is unique to the attempt; the marker, which appears at once and whole, says which part
 counts. Whoever finds the marker repeats nothing.
@@ -39,6 +40,10 @@ class Workspace:
     def path(self, *parts: str) -> str:
         """Returns an address below the work directory."""
         return join(self.root, WORK_DIRECTORY, *parts)
+
+    def plan_directory(self, run_id: str) -> str:
+        """Returns the address of a directory for one attempt's plan; whoever publishes the run removes it."""
+        return self.path("plan", self.attempt_name(run_id))
 
     def attempt_name(self, shard: str) -> str:
         """Returns a name for a part file that no other attempt has."""

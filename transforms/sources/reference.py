@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from transforms.errors import ErrorClass, ImageError
@@ -87,6 +89,17 @@ class ImageReference(NamedTuple):
         return tuple(self)
 
     @classmethod
-    def unpack(cls, fields: tuple[Any, ...]) -> ImageReference:
+    def unpack(cls, fields: Iterable[Any]) -> ImageReference:
         """The inverse of pack."""
         return cls(*fields)
+
+    def to_json(self) -> bytes:
+        """One line of JSON, ASCII only."""
+        return json.dumps(self).encode()
+
+    @classmethod
+    def from_json(cls, line: bytes) -> ImageReference:
+        """The inverse of to_json."""
+        uri, fingerprint, labels, split, group, attributes, place, problem = json.loads(line)
+        pairs = tuple((name, value) for name, value in attributes)
+        return cls(uri, fingerprint, tuple(labels), split, group, pairs, tuple(place), problem)

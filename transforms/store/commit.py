@@ -8,7 +8,7 @@ import os
 import platform
 import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -43,10 +43,9 @@ class Committed(NamedTuple):
 
 
 def append(
-    path: str,
     run_id: str,
     parts: Sequence[Part],
-    replaced_ids: Collection[str],
+    superseded: Superseded,
     metadata: Mapping[str, str],
     base_version: int | None,
 ) -> Committed:
@@ -57,6 +56,7 @@ def append(
     """
     if not run_id:
         raise ValueError("run_id must not be empty")
+    path = superseded.root
     table = _open(path)
     done = _published(table, path, run_id, parts)
     if done is not None:
@@ -64,9 +64,8 @@ def append(
     specification, _ = read_configuration(table.metadata().configuration, path)
     schema = feature_schema(specification.dimension)
     adds = check_parts(path, parts, schema, specification.fingerprint)
-    if not adds and not replaced_ids:
+    if not adds and not superseded:
         return Committed(table.version(), 0, already=False)
-    superseded = Superseded(path, [action.path for action in adds], replaced_ids)
     known = _known_files(table, path, base_version)
     for attempt in range(_ATTEMPTS):
         _check_schema(table, path, schema)

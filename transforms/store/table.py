@@ -24,6 +24,7 @@ from transforms.store.schema import (
     schema_difference,
     table_configuration,
 )
+from transforms.store.supersede import Superseded
 from transforms.store.write import Part
 
 __all__ = ["Committed", "DataFile", "FeatureTable", "Part"]
@@ -127,13 +128,14 @@ class FeatureTable:
         replaced_ids: Collection[str] = (),
         metadata: Mapping[str, str] | None = None,
         base_version: int | None = None,
+        replaced_in: Sequence[str] = (),
     ) -> Committed:
         """Publishes the parts of a run in one version, once, however often it is called.
 
-        Rows of ``replaced_ids`` that were there before go in the same version. Every version has each image
-        once: an image of the parts that another run has added since ``base_version`` is replaced as well, and
-        a part that another run has published is not added again. All views of an image must come in the same
-        run. This object stays at its version: open the table again to see the rows.
+        Older rows of images that are replaced go in the same version. Every version has each image once: an image
+        of the parts that another run has added since ``base_version`` is replaced as well, and a part that another
+        run has published is not added again. All views of an image must come in the same run. This object stays at
+        its version: open the table again to see the rows.
 
         Args:
           run_id: names the run in the log for ever.
@@ -142,12 +144,15 @@ class FeatureTable:
           metadata: words for the commit's entry in the log.
           base_version: at which the run found out what is new; None when there was no table, or to compare
             with all of it.
+          replaced_in: paths of files below the table with a column ``image_id``, such as some of the parts: more
+            such images, any number of them.
 
         Raises:
           CommitError: for a part or table that is not as it should be, or a log that cannot be written.
             Nothing is published then, and the call may be repeated.
         """
-        return commit.append(self.path, run_id, parts, replaced_ids, metadata or {}, base_version)
+        superseded = Superseded(self.path, [part.path for part in parts if part.rows], replaced_ids, replaced_in)
+        return commit.append(run_id, parts, superseded, metadata or {}, base_version)
 
 
 def _create(path: str, specification: EncoderSpecification, configuration: dict[str, str]) -> None:
