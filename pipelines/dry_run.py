@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,26 +13,25 @@ import apache_beam as beam
 
 from pipelines import runner
 from pipelines.graphs import EmbedGraph
+from pipelines.moved import MOST_READ, find_moves
 from pipelines.progress import duration
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
 from transforms.list_images import ListImages
 from transforms.shards.embedder import EmbedOptions
 from transforms.shards.lanes import Lane, usable_cores
+from transforms.shards.plan import PlannedShard
 from transforms.sources.dialects import Source
+from transforms.store.table import FeatureTable
 
 SAMPLE_IMAGES = 64
+COUNTS = ("listed", "new", "changed", "moved", "relabelled", "reused", "removed")
 
 
 def print_plan(graph: EmbedGraph, price_per_core_hour: float | None, as_json: bool, beam_args: Sequence[str]) -> None:
     """Prints what an embed run would do."""
-    counts = _count(graph, beam_args)
-    todo = sum(counts.get(name, 0) for name in ("new", "changed", "relabelled"))
-    plan: dict[str, Any] = {
-        name: counts.get(name, 0) for name in ("listed", "new", "changed", "relabelled", "reused", "removed")
-    }
-    plan["shards"] = math.ceil(todo / graph.shard_size)
-    plan["table"] = graph.embed.table
+    plan = _plan(graph, beam_args)
+    todo = sum(plan[name] for name in ("new", "changed", "moved", "relabelled"))
     if todo:
         rate = sample_rate(graph.sources, graph.embed)
         plan["sampled_images_per_second"] = round(rate, 1)
@@ -62,25 +60,39 @@ def sample_rate(sources: Sequence[Source], embed: EmbedOptions) -> float:
     return len(sample) / (time.perf_counter() - started)
 
 
-def _count(graph: EmbedGraph, beam_args: Sequence[str]) -> dict[str, int]:
-    """Runs list and plan; the counts come back through a file of this machine."""
+def _plan(graph: EmbedGraph, beam_args: Sequence[str]) -> dict[str, Any]:
+    """Runs list and plan, which come back through files of this machine; looks which of the new are known ones."""
     with tempfile.TemporaryDirectory() as directory:
+        step = graph.plan(f"{directory}/plan")
 
         def build(pipeline: beam.Pipeline) -> None:
-            _, planned, _ = pipeline | beam.Create(list(graph.sources)) | ListImages() | graph.plan(f"{directory}/plan")
-            lines = planned | "ToJson" >> beam.Map(json.dumps)
-            _ = lines | beam.io.WriteToText(f"{directory}/counts", num_shards=1, shard_name_template="")
+            planned = pipeline | beam.Create(list(graph.sources)) | ListImages() | step
+            for name, collection in zip(("shards", "counts", "gone"), planned, strict=True):
+                lines = collection | f"ToJson-{name}" >> beam.Map(json.dumps)
+                write = beam.io.WriteToText(f"{directory}/{name}", num_shards=1, shard_name_template="")
+                _ = lines | f"Write-{name}" >> write
+
+        def read(name: str) -> list[Any]:
+            with open(f"{directory}/{name}") as file:
+                return list(map(json.loads, file))
 
         runner.run_pipeline(build, beam_args)
-        with open(f"{directory}/counts") as file:
-            return dict(map(json.loads, file))
+        counts, shards = dict(read("counts")), [PlannedShard(*shard) for shard in read("shards")]
+        plan: dict[str, Any] = {name: counts.get(name, 0) for name in COUNTS}
+        if graph.embed.version is not None:
+            table = FeatureTable.open(graph.embed.table, graph.embed.version)
+            gone = [address for address, _ in read("gone")]
+            moves = find_moves(table, shards, gone, step.scopes, graph.embed.roots)
+            plan["moved"] = moves.moved if moves.read < MOST_READ else round(moves.moved / moves.read * plan["new"])
+            plan["new"] -= plan["moved"]
+        return {**plan, "shards": len(shards), "table": graph.embed.table}
 
 
 def _for_a_person(plan: dict[str, Any]) -> str:
     lines = [
-        f"{plan['listed']:,} images listed: {plan['new']:,} new, {plan['changed']:,} changed, "
+        f"{plan['listed']:,} images listed: {plan['new']:,} new, {plan['changed']:,} changed, {plan['moved']:,} moved, "
         f"{plan['relabelled']:,} relabelled, {plan['reused']:,} reused; {plan['removed']:,} removed since",
-        f"{plan['shards']:,} shards into {plan['table']}",
+        f"{plan['shards']:,} {'shard' if plan['shards'] == 1 else 'shards'} into {plan['table']}",
     ]
     if "estimated_seconds" in plan:
         estimate = f"about {duration(plan['estimated_seconds'])} at {plan['sampled_images_per_second']:,.0f} images/s"

@@ -251,6 +251,29 @@ def test_dry_run_tells_the_plan_and_writes_nothing(tmp_path: Path, capsys: pytes
     assert not (tmp_path / "store").exists()
 
 
+def test_dry_run_tells_what_has_moved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos, store = write_folder(tmp_path / "photos", per_label=3), tmp_path / "store"
+    run(capsys, "--input", photos, "--store", store)
+    (photos / "disc" / "0000.jpg").rename(photos / "disc" / "renamed.jpg")
+    shutil.copy(photos / "disc" / "0001.jpg", photos / "disc" / "copied.jpg")
+    (photos / "disc" / "0002.jpg").write_bytes(encoded(draw("disc", 99)))
+    (photos / "disc" / "fresh.jpg").write_bytes(encoded(draw("disc", 98)))
+    (photos / "disc" / "broken.jpg").touch()
+
+    def planned(folder: Path) -> dict[str, int]:
+        capsys.readouterr()
+        assert embed.main(["--input", str(folder), "--store", str(store), "--dry-run", "--json", *BEAM_FLAGS]) == 0
+        plan = json.loads(capsys.readouterr().out)
+        return {name: plan[name] for name in ("listed", "new", "changed", "moved", "reused", "removed")}
+
+    expected = {"listed": 9, "new": 3, "changed": 1, "moved": 1, "reused": 4, "removed": 1}
+    assert planned(photos) == expected
+    shutil.copytree(photos, tmp_path / "copy")
+    assert planned(tmp_path / "copy")["moved"] == 1  # all others are where they were, too
+    photos.rename(tmp_path / "moved")
+    assert planned(tmp_path / "moved") == {**expected, "new": 3, "changed": 0, "moved": 6, "reused": 0, "removed": 0}
+
+
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "pipelines.embed", *map(str, arguments)]
 

@@ -18,24 +18,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from transforms.files.filesystem import join, open_filesystem
+from transforms.files.filesystem import is_local, join, open_filesystem
 
 KEY_BYTES = 20
 KEY = pa.field("key", pa.binary(KEY_BYTES))
 """The first column of a run of images; other runs have keys of another width."""
 
-RUN_ROWS = 1 << 17
+RUN_ROWS = 1 << 16
 RUN_BYTES = 32 << 20
 """A run is written when it has so many rows, or bytes of payload."""
 
 GROUP_ROWS = 1024
 """Rows of a row group: the least that is read of a run; a Run has the first key of each."""
 
-RANGE_ROWS = 1 << 17
-"""Rows of a range, about: what the join of two sides holds at once, some 50 MB. Above LARGE it grows to a million."""
+RANGE_ROWS = 1 << 16
+"""Rows of a range, about: what the join of two sides holds at once."""
 
-LARGE = RANGE_ROWS << 8
-_THREADS = 8
+RANGES = 256
+"""When there would be more ranges than this, they grow: up to a million rows, some 300 MB."""
+
+_LOCAL_THREADS, _REMOTE_THREADS = 2, 16
+"""That read pieces of runs: each costs some 20 MB, and an object store answers slowly."""
 
 Keys = npt.NDArray[np.bytes_]
 KeyRange = tuple[bytes, bytes | None]
@@ -131,7 +134,7 @@ def keys_of(rows: pa.Table) -> Keys:
 def split_ranges(runs: Sequence[Run], rows: int | None = None) -> Iterator[KeyRange]:
     """Yields ranges of keys that cover everything, each with about ``rows`` rows of all runs together."""
     total = sum(run.rows for run in runs)
-    wanted = rows or min(max(RANGE_ROWS, total * RANGE_ROWS // LARGE), RANGE_ROWS << 3)
+    wanted = rows or max(RANGE_ROWS, min(total // RANGES, RANGE_ROWS << 4))
     samples = sorted(
         (key, min(GROUP_ROWS, run.rows - number * GROUP_ROWS)) for run in runs for number, key in enumerate(run.keys)
     )
@@ -146,7 +149,8 @@ def split_ranges(runs: Sequence[Run], rows: int | None = None) -> Iterator[KeyRa
 
 def read_range(runs: Sequence[Run], keys: KeyRange, schema: pa.Schema) -> pa.Table:
     """Reads the rows of a range from every run, sorted by key; rows of one key keep the order of the runs."""
-    with ThreadPoolExecutor(_THREADS) as pool:
+    threads = _LOCAL_THREADS if all(is_local(run.address) for run in runs) else _REMOTE_THREADS
+    with ThreadPoolExecutor(threads) as pool:
         pieces = list(pool.map(lambda run: _read_piece(run, keys, schema), runs))
     rows = pa.concat_tables([schema.empty_table(), *(piece for piece in pieces if piece is not None)])
     del pieces

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,13 @@ from transforms.store.table import FeatureTable
 
 _ROW_BITS = 32
 _HEX = 64
+
+
+class StoredImage(NamedTuple):
+    """An image of a table, by its id and address."""
+
+    image_id: str
+    image_uri: str
 
 
 class ContentIndex:
@@ -62,17 +70,30 @@ class ContentIndex:
 
         Only the row groups that hold a wanted row are read, each once.
         """
-        wanted: dict[tuple[int, int], list[str]] = {}
-        for digest in dict.fromkeys(sha256):
-            for place in self._lookup(digest):
-                wanted.setdefault(place, []).append(digest)
         found: dict[str, np.ndarray] = {}
-        by_file: dict[int, dict[int, list[str]]] = {}
-        for (number, row), digests in wanted.items():
-            by_file.setdefault(number, {})[row] = digests
-        for number in sorted(by_file):
-            found.update(_read_rows(self._files[number], by_file[number], self._dimension))
+        wanted = {place: digest for digest in dict.fromkeys(sha256) for place in islice(self._lookup(digest), 1)}
+        for rows in self._read(wanted, ["embedding"]):
+            vectors = np.concatenate(list(vectors_of(rows.column("embedding"), self._dimension, "the table")))
+            for digest, vector in zip(rows.column("sha256").to_pylist(), vectors, strict=True):
+                found[digest] = vector.copy()
         return found
+
+    def locate(self, sha256: Iterable[str]) -> dict[str, list[StoredImage]]:
+        """Returns the images that have each of the digests that are known."""
+        found: dict[str, list[StoredImage]] = {}
+        wanted = {place: digest for digest in dict.fromkeys(sha256) for place in self._lookup(digest)}
+        for rows in self._read(wanted, ["image_id", "image_uri"]):
+            for digest, *image in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+                found.setdefault(digest, []).append(StoredImage(*image))
+        return found
+
+    def _read(self, wanted: Mapping[tuple[int, int], str], columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yields the wanted rows, ``sha256`` and some columns, a row group at a time."""
+        by_file: dict[int, dict[int, str]] = {}
+        for (number, row), digest in wanted.items():
+            by_file.setdefault(number, {})[row] = digest
+        for number in sorted(by_file):
+            yield from _read_rows(self._files[number], by_file[number], ["sha256", *columns])
 
     def _lookup(self, digest: str) -> Iterator[tuple[int, int]]:
         try:
@@ -84,7 +105,6 @@ class ContentIndex:
             if self._low[at] == low:
                 place = int(self._places[at])
                 yield place >> _ROW_BITS, place & (2**_ROW_BITS - 1)
-                return
             at += 1
 
 
@@ -107,24 +127,20 @@ def _digests(file: DataFile) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(halves), np.concatenate(rows)
 
 
-def _read_rows(file: DataFile, wanted: dict[int, list[str]], dimension: int) -> dict[str, np.ndarray]:
-    """Reads the vectors of some rows; a row whose digest is not the wanted one is left out."""
+def _read_rows(file: DataFile, wanted: Mapping[int, str], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yields some rows, a row group at a time; a row whose digest is not the wanted one is left out."""
     root, path = open_filesystem(file.uri)
-    schema = subset(feature_schema(dimension), ["sha256", "embedding"])
-    found: dict[str, np.ndarray] = {}
+    schema = subset(feature_schema(0).remove_metadata(), columns)
     with file_errors(path), root.open_input_file(path) as source:
         parquet = pq.ParquetFile(source)
         for group, first, count in _row_groups(parquet.metadata):
             rows = [row - first for row in wanted if first <= row < first + count]
             if not rows:
                 continue
-            stored = conform(parquet.read_row_group(group, columns=schema.names, use_threads=False), schema)
-            part = stored.take(rows)
-            vectors = np.concatenate(list(vectors_of(part.column("embedding"), dimension, path)))
-            for row, digest, vector in zip(rows, part.column("sha256").to_pylist(), vectors, strict=True):
-                if digest in wanted[first + row]:
-                    found[digest] = vector.copy()
-    return found
+            stored = conform(parquet.read_row_group(group, columns=schema.names, use_threads=False), schema).take(rows)
+            digests = stored.column("sha256").to_pylist()
+            right = [digest == wanted[first + row] for row, digest in zip(rows, digests, strict=True)]
+            yield stored.filter(pa.array(right, pa.bool_()))
 
 
 def _row_groups(footer: Any) -> Iterator[tuple[int, int, int]]:
