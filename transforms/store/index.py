@@ -71,7 +71,7 @@ class ContentIndex:
         Only the row groups that hold a wanted row are read, each once.
         """
         found: dict[str, np.ndarray] = {}
-        wanted = {place: digest for digest in dict.fromkeys(sha256) for place in islice(self._lookup(digest), 1)}
+        wanted = [(place, digest) for digest in dict.fromkeys(sha256) for place in islice(self._lookup(digest), 1)]
         for rows in self._read(wanted, ["embedding"]):
             vectors = np.concatenate(list(vectors_of(rows.column("embedding"), self._dimension, "the table")))
             for digest, vector in zip(rows.column("sha256").to_pylist(), vectors, strict=True):
@@ -81,17 +81,17 @@ class ContentIndex:
     def locate(self, sha256: Iterable[str]) -> dict[str, list[StoredImage]]:
         """Returns the images that have each of the digests that are known."""
         found: dict[str, list[StoredImage]] = {}
-        wanted = {place: digest for digest in dict.fromkeys(sha256) for place in self._lookup(digest)}
+        wanted = [(place, digest) for digest in dict.fromkeys(sha256) for place in self._lookup(digest)]
         for rows in self._read(wanted, ["image_id", "image_uri"]):
             for digest, *image in zip(*(column.to_pylist() for column in rows.columns), strict=True):
                 found.setdefault(digest, []).append(StoredImage(*image))
         return found
 
-    def _read(self, wanted: Mapping[tuple[int, int], str], columns: Sequence[str]) -> Iterator[pa.Table]:
+    def _read(self, wanted: Iterable[tuple[tuple[int, int], str]], columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yields the wanted rows, ``sha256`` and some columns, a row group at a time."""
-        by_file: dict[int, dict[int, str]] = {}
-        for (number, row), digest in wanted.items():
-            by_file.setdefault(number, {})[row] = digest
+        by_file: dict[int, dict[int, list[str]]] = {}
+        for (number, row), digest in wanted:
+            by_file.setdefault(number, {}).setdefault(row, []).append(digest)
         for number in sorted(by_file):
             yield from _read_rows(self._files[number], by_file[number], ["sha256", *columns])
 
@@ -127,8 +127,8 @@ def _digests(file: DataFile) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(halves), np.concatenate(rows)
 
 
-def _read_rows(file: DataFile, wanted: Mapping[int, str], columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Yields some rows, a row group at a time; a row whose digest is not the wanted one is left out."""
+def _read_rows(file: DataFile, wanted: Mapping[int, list[str]], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yields some rows, a row group at a time; a row whose digest is none of the wanted ones is left out."""
     root, path = open_filesystem(file.uri)
     schema = subset(feature_schema(0).remove_metadata(), columns)
     with file_errors(path), root.open_input_file(path) as source:
@@ -139,8 +139,9 @@ def _read_rows(file: DataFile, wanted: Mapping[int, str], columns: Sequence[str]
                 continue
             stored = conform(parquet.read_row_group(group, columns=schema.names, use_threads=False), schema).take(rows)
             digests = stored.column("sha256").to_pylist()
-            right = [digest == wanted[first + row] for row, digest in zip(rows, digests, strict=True)]
-            yield stored.filter(pa.array(right, pa.bool_()))
+            right = [digest in wanted[first + row] for row, digest in zip(rows, digests, strict=True)]
+            if any(right):
+                yield stored.filter(pa.array(right, pa.bool_()))
 
 
 def _row_groups(footer: Any) -> Iterator[tuple[int, int, int]]:
