@@ -11,10 +11,18 @@ from collections.abc import Sequence
 import apache_beam as beam
 
 from pipelines import cli, options, runner
-from pipelines.measure_flags import add_column_arguments, add_measure_arguments, column_mapping, measure_options
+from pipelines.measure_flags import (
+    add_column_arguments,
+    add_comparison_arguments,
+    add_measure_arguments,
+    column_mapping,
+    compared_mapping,
+    measure_options,
+)
 from pipelines.report.publish import METRICS, REPORT, PublishOptions, check_output, publish_evaluation
 from pipelines.report.verdict import summarise
 from pipelines.run_record import configuration_json, new_run_id, print_record, read_run_record
+from transforms.compare_predictions import ComparePredictions
 from transforms.errors import OptionError
 from transforms.files.filesystem import is_local, join, local_path
 from transforms.measure_predictions import MeasurePredictions, ReadPredictions
@@ -34,6 +42,8 @@ class EvaluateConfiguration:
     thumbnails: int
     measure: MeasureOptions
     columns: ColumnMapping
+    compare: str | None
+    compared_columns: ColumnMapping
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, metavar="DIR", help=f"where {METRICS}, {REPORT} and the like go")
     add_measure_arguments(parser)
     add_column_arguments(parser)
+    add_comparison_arguments(parser)
     parser.add_argument(
         "--thumbnails", type=int, default=24, help="worst errors that are shown as pictures; 0 for none"
     )
@@ -67,7 +78,8 @@ def _run(argv: Sequence[str] | None) -> int:
     configuration = _configuration(flags)
     files = list_prediction_files(configuration.predictions)
     check_output(configuration.output)
-    check_predictions(files, configuration.measure.slices, configuration.columns)
+    several = check_predictions(files, configuration.measure.slices, configuration.columns)
+    measure = dataclasses.replace(configuration.measure, multi_label=configuration.measure.multi_label or several)
     publish = PublishOptions(
         output=configuration.output,
         predictions=configuration.predictions,
@@ -79,13 +91,18 @@ def _run(argv: Sequence[str] | None) -> int:
     )
 
     def build(pipeline: beam.Pipeline) -> None:
-        metrics = (
-            pipeline
-            | beam.Create(files)
-            | ReadPredictions(mapping=configuration.columns)
-            | MeasurePredictions(options=configuration.measure)
-        )
-        _ = metrics | "PublishEvaluation" >> beam.Map(publish_evaluation, publish)
+        batches = pipeline | beam.Create(files) | ReadPredictions(mapping=configuration.columns)
+        comparison = None
+        if configuration.compare:
+            others = (
+                pipeline
+                | "CreateCompared" >> beam.Create(list_prediction_files(configuration.compare))
+                | "ReadCompared" >> ReadPredictions(mapping=configuration.compared_columns)
+            )
+            step = ComparePredictions(options=measure, first=configuration.predictions, second=configuration.compare)
+            comparison = beam.pvalue.AsSingleton((batches, others) | step)
+        metrics = batches | MeasurePredictions(options=measure)
+        _ = metrics | "PublishEvaluation" >> beam.Map(publish_evaluation, publish, comparison)
 
     runner.run_pipeline(build, beam_args)
     record = read_run_record(join(configuration.output, "run.json"))
@@ -98,16 +115,20 @@ def _run(argv: Sequence[str] | None) -> int:
 def _configuration(flags: argparse.Namespace) -> EvaluateConfiguration:
     if flags.thumbnails < 0:
         raise OptionError(f"--thumbnails must not be negative, got {flags.thumbnails}")
-    output = local_path(flags.output) if is_local(flags.output) else flags.output
-    predictions = local_path(flags.predictions) if is_local(flags.predictions) else flags.predictions
     return EvaluateConfiguration(
-        predictions=predictions,
-        output=output,
+        predictions=_address(flags.predictions),
+        output=_address(flags.output),
         run_id=new_run_id(flags.run_id),
         thumbnails=flags.thumbnails,
         measure=measure_options(flags, worst=max(24, flags.thumbnails)),
         columns=column_mapping(flags),
+        compare=_address(flags.compare) if flags.compare else None,
+        compared_columns=compared_mapping(flags),
     )
+
+
+def _address(text: str) -> str:
+    return local_path(text) if is_local(text) else text
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
 from pipelines import options
 from transforms.errors import OptionError
@@ -37,7 +38,9 @@ def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare slices by this class against the rest; may be given several times "
         f"(default: every class, up to {MOST_COMPARED})",
     )
-    parser.add_argument("--multi-label", action="store_true", help="rows may have several labels")
+    parser.add_argument(
+        "--multi-label", action="store_true", help="rows may have several labels (known of predictions of ours)"
+    )
     parser.add_argument("--bootstrap", type=options.positive(int), default=200, metavar="N", help="draws for intervals")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
 
@@ -56,6 +59,38 @@ def add_column_arguments(parser: argparse.ArgumentParser) -> None:
     )
     columns.add_argument("--weight-column", default="", metavar="C", help="with the weight of each row")
     columns.add_argument("--id-column", default="", metavar="C", help="that identifies each row")
+
+
+def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for a second model's predictions."""
+    parser.add_argument(
+        "--compare",
+        metavar="DIR|FILE",
+        help="predictions of another model or run for the same images; the labels are those of --predictions",
+    )
+    parser.add_argument(
+        "--compare-score-column",
+        action="append",
+        metavar="C|CLASS=C",
+        help="as --score-column, where the other predictions have other columns",
+    )
+
+
+def compared_mapping(flags: argparse.Namespace) -> ColumnMapping:
+    """Returns the columns of the other predictions, with the classes of the first.
+
+    Raises:
+      OptionError: not as many score columns as the first have.
+    """
+    mine, others = column_mapping(flags), tuple(flags.compare_score_column or ())
+    if not others:
+        return mine
+    if not flags.compare or len(others) != len(mine.scores):
+        raise OptionError("--compare-score-column needs --compare, and as many columns as --score-column")
+    names = mine.classes if len(others) > 1 else (mine.scores[0].rpartition("=")[0] or mine.scores[0],)
+    columns = (name.rpartition("=") for name in others)
+    named = tuple(f"{theirs or own}={column}" for own, (theirs, _, column) in zip(names, columns, strict=True))
+    return dataclasses.replace(mine, scores=named)
 
 
 def column_mapping(flags: argparse.Namespace) -> ColumnMapping:

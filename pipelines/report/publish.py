@@ -50,12 +50,15 @@ class PublishOptions:
     configuration: Mapping[str, Any]
 
 
-def publish_evaluation(metrics: Mapping[str, Any], options: PublishOptions) -> dict[str, Any]:
+def publish_evaluation(
+    metrics: Mapping[str, Any], options: PublishOptions, comparison: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Writes the files, the run record last; replaces what an earlier evaluation wrote.
 
     Returns:
       The run record.
     """
+    metrics = {**metrics, "comparison": comparison}
     dead_letters = count_errors(options.predictions)
     seconds = time.time() - options.started_at
     facts = Facts(

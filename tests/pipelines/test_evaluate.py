@@ -162,3 +162,17 @@ def test_a_mistake_gets_one_line(tmp_path: Path, make: Any, message: str, capsys
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "report/metrics.json").exists()
+
+
+def test_two_models_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = random_rows(200, 4)[0], random_rows(200, 5)[0]
+    paths = [_predictions(tmp_path / name, rows) for name, rows in (("one", first[:190]), ("two", second[5:]))]
+    metrics = _run(tmp_path, "--predictions", paths[0], "--compare", paths[1])
+    definition = json.loads(resources.files("pipelines.report").joinpath("metrics.schema.json").read_text())
+    schema.check(metrics, definition, definition)
+    comparison = metrics["comparison"]
+    assert [comparison[name] for name in ("rows", "only_first", "only_second")] == [185, 5, 10]
+    assert comparison["overall"]["p_value"] < 0.001
+    assert f"Compared with {paths[1]} on 185 rows" in capsys.readouterr().out
+    same = _run(tmp_path, "--predictions", paths[0], "--compare", paths[0], REPEATED)["comparison"]["overall"]
+    assert (same["rows"], same["changed"], same["p_value"]) == (190, 0.0, 1.0)

@@ -141,3 +141,13 @@ def test_a_mistake_gets_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_two_scores_of_one_file_are_compared(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("id,toxic,old,new\na,0,0.1,0.9\nb,0,0.9,0.1\nc,1,0.1,0.2\nd,1,0.9,0.8\n")
+    flags = ("--label-column", "toxic", "--score-column", "old", "--id-column", "id")
+    compare = ("--compare", str(tmp_path / "p.csv"), "--compare-score-column", "new")
+    comparison = _evaluate(tmp_path / "p.csv", *flags, *compare)["comparison"]
+    flips = next(entry for entry in comparison["classes"] if entry["name"] == "old")
+    assert (flips["negative_to_positive"], flips["positive_to_negative"]) == (0.25, 0.25)
+    assert comparison["overall"]["only_second_right"] == 1

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipelines import embed, score
 from tests.flags import BEAM_FLAGS
@@ -61,6 +62,11 @@ def test_predictions_lead_back_to_everything(
         assert row["confidences"] == sorted(row["confidences"], reverse=True)
         assert sum(row["confidences"]) == pytest.approx(1, abs=1e-5)
         assert row["labels"] == [Path(uri).parent.name]
+        with Image.open(uri) as image:
+            assert (row["width"], row["height"], row["format"]) == (*image.size, "JPEG")
+            mean = np.asarray(image.convert("RGB")).mean() / 255
+        assert row["byte_size"] == Path(uri).stat().st_size
+        assert row["brightness"] == pytest.approx(mean, abs=0.02)
         right += row["displayNames"][0] == row["labels"][0]
     assert right >= 57
     assert record["model"]["encoder_fingerprint"] == opened.encoder.fingerprint

@@ -47,6 +47,7 @@ class PredictionBatch:
       scores: confidences of the complete rows, ``float[complete.sum(), len(names)]``.
       weights: ``float64[N]``, not negative.
       hits: which of ``names`` the complete rows have, ``bool[complete.sum(), len(names)]``; None for one label.
+      decided: which of them are predicted, the same shape; None for those above one half.
     """
 
     names: tuple[str, ...]
@@ -60,6 +61,7 @@ class PredictionBatch:
     scores: npt.NDArray[Any]
     weights: Floats
     hits: Bools | None = None
+    decided: Bools | None = None
 
     @property
     def rows(self) -> int:
@@ -85,6 +87,7 @@ class PredictionBatch:
             scores=self.scores[mask[self.complete]],
             weights=self.weights[mask],
             hits=None if self.hits is None else self.hits[mask[self.complete]],
+            decided=None if self.decided is None else self.decided[mask[self.complete]],
         )
 
     def class_scores(self) -> ClassScores:
@@ -122,6 +125,7 @@ class DecodedRows:
 
     Attributes:
       counts: ``rows``, and how many of them are ``measured``, ``unlabelled`` …
+      measured: which rows are, ``bool[rows]``.
       batch: the measured rows.
       table: the same rows as Arrow, for their addresses.
       attributes: by name, for the measured rows; properties of the image among them.
@@ -130,6 +134,7 @@ class DecodedRows:
     """
 
     counts: dict[str, int]
+    measured: Bools
     batch: PredictionBatch
     table: pa.RecordBatch
     attributes: dict[str, AttributeCodes]

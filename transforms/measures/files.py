@@ -27,7 +27,7 @@ OURS = ColumnMapping()
 """No column has another name."""
 
 _NESTED = (list, dict)
-_LISTS = ("ids", "displayNames", "labels")
+_LISTS = ("ids", "displayNames", "labels", "predicted")
 _NUMBERS = ("weight", "width", "height", "brightness", "cluster_distance")
 _CSV_ALIASES = {"prediction": "displayNames", "confidence": "confidences", "label": "labels"}
 _NEUTRALISED = tuple(f"'{sign}" for sign in "=+-@\t\r")
@@ -41,6 +41,7 @@ _TEXT_SCHEMA = pa.schema(
         ("model_version", pa.string()),
         *((name, pa.float64()) for name in _NUMBERS),
         ("format", pa.string()),
+        ("activation", pa.string()),
     ]
 )
 
@@ -224,7 +225,7 @@ def _parse_json_line(line: str) -> dict[str, Any]:
 def _flat_row(record: dict[str, Any]) -> dict[str, Any]:
     """The known columns of a record, in their types; what has another type is left out."""
     row: dict[str, Any] = {}
-    for name in ("image_id", "image_uri", "model_version", "format"):
+    for name in ("image_id", "image_uri", "model_version", "format", "activation"):
         value = record.get(name)
         row[name] = None if value is None else _text(value)
     for name in _NUMBERS:

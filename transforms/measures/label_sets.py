@@ -1,4 +1,4 @@
-"""Several labels a row: a class is predicted when its confidence is above one half."""
+"""Several labels a row: a class is predicted when the model says so, else above a confidence of one half."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from transforms.measures.batch import ClassScores, Floats, PredictionBatch
 from transforms.measures.calibration import BINS, describe_bins
 from transforms.measures.confusion import NAN, mean_of_defined, ratio, wilson_interval
-from transforms.measures.one_against_rest import UNDEFINED, Fineness, OneAgainstRest
+from transforms.measures.one_against_rest import UNDEFINED, Fineness
 from transforms.measures.probabilities import Probabilities
 
 DECISION = 0.5
-"""A class is predicted when its confidence is strictly above this."""
+"""Where predictions do not say it themselves, a class is predicted when its confidence is strictly above this."""
 
 
 class LabelSetMeasures(Probabilities):
@@ -23,20 +23,27 @@ class LabelSetMeasures(Probabilities):
     SUMS = 4
 
     def __init__(self, exact_cells: int, bits: int, thresholds: tuple[float, ...] = ()) -> None:
-        super().__init__(Fineness(exact_cells, bits, tuple(sorted({*thresholds, DECISION}))))
+        super().__init__(Fineness(exact_cells, bits, thresholds))
 
-    def _sum(self, batch: PredictionBatch, block: ClassScores) -> Floats:
-        """Exact matches, Hamming loss, F1 and Jaccard index, each row times its weight."""
-        decided, hits = block.scores > DECISION, block.hits
+    def _clear(self) -> None:
+        super()._clear()
+        self.cells = np.zeros((2, 4, len(self.names)))  # rows and weight of hits, misses, false alarms and the rest
+
+    def _join(self, other: Any) -> None:
+        super()._join(other)
+        self.cells += other.cells
+
+    def _see(self, batch: PredictionBatch, block: ClassScores) -> None:
+        """Adds exact matches, Hamming loss, F1 and Jaccard index, each row times its weight, and the decisions."""
+        decided, hits = block.scores > DECISION if batch.decided is None else batch.decided, block.hits
         both, either = (decided & hits).sum(axis=1), (decided | hits).sum(axis=1)
         either = np.maximum(either, 1)  # nothing named and nothing known: both figures are 0
-        parts = (
-            batch.correct[batch.complete],
-            (decided != hits).mean(axis=1),
-            2 * both / (either + both),
-            both / either,
-        )
-        return np.stack(parts) @ block.weights
+        wrong = (decided != hits).mean(axis=1)
+        parts = (batch.correct[batch.complete], wrong, 2 * both / (either + both), both / either)
+        self.sums += np.stack(parts) @ block.weights
+        sides = np.stack([decided & hits, ~decided & hits, decided & ~hits, ~decided & ~hits])
+        self.cells[0] += sides.sum(axis=1)
+        self.cells[1] += np.einsum("srk,r->sk", sides, block.weights)
 
     def compute(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Returns all figures, in the keys of GroupMeasures, and those of label sets beside them."""
@@ -63,7 +70,7 @@ class LabelSetMeasures(Probabilities):
             "top_k_accuracy": {},
             **super().compute(names),
             **losses,
-            "label_sets": {"hamming_loss": hamming, "f1": f1, "jaccard_index": jaccard, "micro": self._micro(each)},
+            "label_sets": {"hamming_loss": hamming, "f1": f1, "jaccard_index": jaccard, "micro": self._micro(names)},
             "classes": classes,
         }
 
@@ -72,7 +79,7 @@ class LabelSetMeasures(Probabilities):
         each, figures = self.against_rest(names), self.class_figures(names)
         found = []
         for index, name in enumerate(names):
-            counts = _decisions(each, index) if each else dict.fromkeys(_COUNTS, 0) | dict.fromkeys(_SHARES, NAN)
+            counts = _decisions(self.cells[..., index] if each else np.zeros((2, 4)))
             found.append({"name": name, "known": True, **counts, **figures.get(name, UNDEFINED)})
         return found
 
@@ -88,27 +95,25 @@ class LabelSetMeasures(Probabilities):
         """Returns the bins of all classes' confidences together."""
         return describe_bins(self.each.bins.sum(axis=1) if self.each else np.zeros((4, BINS)))
 
-    def _micro(self, each: OneAgainstRest | None) -> dict[str, float]:
-        if each is None:
-            return dict.fromkeys(("precision", "recall", "f1"), NAN)
-        place = each.counts.at((DECISION,))
-        hit, missed, alarm, _ = each.counts.cells(each.counts.weights)[..., place].sum(axis=(1, 2)).tolist()
-        return {
-            "precision": ratio(hit, hit + alarm),
-            "recall": ratio(hit, hit + missed),
-            "f1": ratio(2 * hit, 2 * hit + alarm + missed),
-        }
+    def _micro(self, names: tuple[str, ...]) -> dict[str, float]:
+        cells = self.cells if self.names == names else np.zeros((2, 4, 1))
+        figures = _decisions(cells.sum(axis=2))
+        return {name: figures[name] for name in ("precision", "recall", "f1")}
 
 
-_COUNTS = ("support", "negatives", "predicted", "true_positives")
-_SHARES = ("accuracy", "precision", "recall", "f1")
-
-
-def _decisions(each: OneAgainstRest, index: int) -> dict[str, Any]:
-    place = each.counts.at((DECISION,))
-    hit, missed, alarm, passed = each.counts.cells(each.counts.rows[:, index])[:, place].ravel().tolist()
-    counts = dict(zip(_COUNTS, (hit + missed, alarm + passed, hit + alarm, hit), strict=True))
-    hit, missed, alarm, passed = each.counts.cells(each.counts.weights[:, index])[:, place].ravel().tolist()
-    total = math.fsum((hit, missed, alarm, passed))
-    shares = (ratio(hit + passed, total), ratio(hit, hit + alarm), ratio(hit, hit + missed))
-    return counts | dict(zip(_SHARES, (*shares, ratio(2 * hit, 2 * hit + alarm + missed)), strict=True))
+def _decisions(cells: Floats) -> dict[str, Any]:
+    """Counts and shares from the rows and weights of hits, misses, false alarms and the rest, ``[2, 4]``."""
+    hit, missed, alarm, passed = (int(value) for value in cells[0])
+    counts = {
+        "support": hit + missed,
+        "negatives": alarm + passed,
+        "predicted": hit + alarm,
+        "true_positives": hit,
+    }
+    right, lost, false, rest = cells[1].tolist()
+    return counts | {
+        "accuracy": ratio(right + rest, math.fsum(cells[1])),
+        "precision": ratio(right, right + false),
+        "recall": ratio(right, right + lost),
+        "f1": ratio(2 * right, 2 * right + false + lost),
+    }

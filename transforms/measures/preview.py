@@ -16,22 +16,29 @@ from transforms.measures.rows import NEEDED, normalise
 PREVIEW_ROWS = 1_000_000
 """Rows that are looked at before it is said that something is missing."""
 
+SIGMOID = "sigmoid"
+"""The activation of a model that gives a row several labels."""
+
 _NAMED = 20
 
 
-def check_predictions(files: Sequence[str], slices: Sequence[str], mapping: ColumnMapping = OURS) -> None:
+def check_predictions(files: Sequence[str], slices: Sequence[str], mapping: ColumnMapping = OURS) -> bool:
     """Makes sure that some row has a label and that every attribute of ``slices``, or both of a pair, exists.
 
     Reads until all has been seen, PREVIEW_ROWS at most.
+
+    Returns:
+      Whether the predictions say that their model gives each class a confidence of its own (a sigmoid).
 
     Raises:
       InputError: no row has a label, or a file cannot be read.
       OptionError: no row has an attribute of ``slices`` (those that there are are named), a mapped label or weight.
     """
-    labelled, weighted, seen, rows = False, not mapping.weight, set[str](), 0
+    labelled, several, weighted, seen, rows = False, False, not mapping.weight, set[str](), 0
     wanted = [part for name in slices for part in name.split("*")]
     for table in _tables(files, mapping):
         rows += table.num_rows
+        several = several or bool(pc.any(pc.equal(table.column("activation"), SIGMOID)).as_py())
         weighted = weighted or bool(pc.any(pc.is_finite(table.column("weight"))).as_py())
         labelled = labelled or _has_labels(table.column("labels"))
         seen |= _attribute_names(table.column("attributes")) | set(image_properties(table))
@@ -52,12 +59,15 @@ def check_predictions(files: Sequence[str], slices: Sequence[str], mapping: Colu
     if missing:
         there = ", ".join(sorted(seen)[:_NAMED]) or "none"
         raise OptionError(f"--slice {missing[0]} is no attribute of the first {rows:,} predictions; there are: {there}")
+    return several
 
 
 def _tables(files: Sequence[str], mapping: ColumnMapping) -> Iterator[pa.RecordBatch]:
     for file in files:
         for part in list_parts(file, mapping):
-            for table in read_part(part, ("labels", "attributes", "weight", *PROPERTY_COLUMNS, NEEDED[0]), mapping):
+            for table in read_part(
+                part, ("labels", "attributes", "activation", "weight", *PROPERTY_COLUMNS, NEEDED[0]), mapping
+            ):
                 yield normalise(table)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from transforms.measures.batch import ClassScores, Floats, PredictionBatch
+from transforms.measures.batch import ClassScores, PredictionBatch
 from transforms.measures.confusion import NAN, ratio
 from transforms.measures.one_against_rest import LEAST_PROBABILITY, UNDEFINED, Fineness, OneAgainstRest
 
@@ -42,7 +42,7 @@ class Probabilities:
         block = batch.class_scores()
         self.rows += len(block.scores)
         self.weight += float(block.weights.sum())
-        self.sums += self._sum(batch, block)
+        self._see(batch, block)
         self._against_rest().add(block)
 
     def merge(self, other: Probabilities) -> None:
@@ -52,15 +52,19 @@ class Probabilities:
             return
         self.rows += other.rows
         self.weight += other.weight
-        self.sums += other.sums
+        self._join(other)
         self._against_rest().merge(other.each)
 
-    def _sum(self, _batch: PredictionBatch, block: ClassScores) -> Floats:
-        """Log loss and squared error, each row times its weight."""
+    def _join(self, other: Any) -> None:
+        """Adds the sums of ``other``, which has the same classes."""
+        self.sums += other.sums
+
+    def _see(self, _batch: PredictionBatch, block: ClassScores) -> None:
+        """Adds log loss and squared error, each row times its weight."""
         scores = block.scores.astype(np.float64)
         of_label = (scores * block.hits).sum(axis=1)
         squares = np.square(scores).sum(axis=1) - 2 * of_label + 1
-        return np.stack([-np.log(np.clip(of_label, LEAST_PROBABILITY, 1)), squares]) @ block.weights
+        self.sums += np.stack([-np.log(np.clip(of_label, LEAST_PROBABILITY, 1)), squares]) @ block.weights
 
     def compact(self) -> None:
         """Joins what was kept in pieces."""

@@ -7,7 +7,7 @@ from typing import Any
 _LEFT_OUT = {
     "bad_rows": "could not be read (unequal lists, a class named twice, a confidence outside 0 to 1)",
     "nan_scores": "had confidences that are not finite",
-    "several_labels": "had several labels",
+    "several_labels": "had several labels (which --multi-label measures)",
     "unlabelled": "had no label",
 }
 _NAMED_LABELS = 5

@@ -17,6 +17,9 @@ from transforms.measures.properties import image_properties
 ROW_COUNTS = ("rows", "measured", "unlabelled", "several_labels", "nan_scores", "bad_rows")
 """``rows`` is the sum of the others: each row is counted under the first reason that keeps it out."""
 
+NO_ANSWER = "none of these"
+"""What a row is said to be whose list of predicted classes is empty."""
+
 TOLERANCE = 1e-6
 """How far outside [0, 1] rounding may carry a confidence before its row is bad."""
 
@@ -28,6 +31,8 @@ _COLUMNS: dict[str, pa.DataType] = {
     "displayNames": _TEXTS,
     "confidences": pa.list_(pa.float64()),
     "labels": _TEXTS,
+    "predicted": _TEXTS,
+    "activation": pa.string(),
     "attributes": pa.map_(pa.string(), pa.string()),
     "model_version": pa.string(),
     "weight": pa.float64(),
@@ -99,6 +104,7 @@ def decode_rows(table: pa.RecordBatch, multi_label: bool = False) -> DecodedRows
     kept = table.filter(pa.array(measured))
     return DecodedRows(
         counts=counts,
+        measured=measured,
         batch=_encode_sets(kept) if multi_label else _encode(kept),
         table=kept.select(["image_id", "image_uri"]),
         attributes=_attributes(kept.column("attributes")) | image_properties(kept),
@@ -137,7 +143,9 @@ def _encode(table: pa.RecordBatch) -> PredictionBatch:
     named = _ragged(table.column("displayNames"))
     label = _labels(table.column("labels")).values
     names = tuple(sorted(pc.unique(named.values).to_pylist()))
-    classes = tuple(sorted({*names, *pc.unique(label).to_pylist()}))
+    answer = _answers(table.column("predicted"))
+    said = pc.unique(answer.drop_null()).to_pylist()
+    classes = tuple(sorted({*names, *pc.unique(label).to_pylist(), *said}))
     code, value, row = _best_first(table, named, classes)
     actual = _codes(label, classes)
     start = np.cumsum(named.lengths) - named.lengths
@@ -149,7 +157,7 @@ def _encode(table: pa.RecordBatch) -> PredictionBatch:
         names=names,
         classes=classes,
         actual=actual,
-        predicted=code[start],
+        predicted=np.where(answer.is_valid().to_numpy(zero_copy_only=False), _codes(answer, classes), code[start]),
         confidence=value[start].astype(np.float64),
         rank=rank,
         length=named.lengths,
@@ -164,17 +172,21 @@ def _encode_sets(table: pa.RecordBatch) -> PredictionBatch:
     rows = table.num_rows
     named, labels = _ragged(table.column("displayNames")), _labels(table.column("labels"))
     names = tuple(sorted(pc.unique(named.values).to_pylist()))
-    every = tuple(sorted({*names, *pc.unique(labels.values).to_pylist()}))
+    said = pc.unique(table.column("predicted").flatten()).to_pylist()
+    every = tuple(sorted({*names, *pc.unique(labels.values).to_pylist(), *said}))
     code, value, row = _best_first(table, named, every)
     truth, decided = np.zeros((2, rows, len(every)), np.bool_)
     truth[labels.row, _codes(labels.values, every)] = True
-    called = value > DECISION
+    answer = _ragged(table.column("predicted"))
+    called = (value > DECISION) & (answer.lengths < 0)[row]
     decided[row[called], code[called]] = True
+    decided[answer.row, _codes(answer.values, every)] = True
     sets, place = np.unique(np.concatenate([truth, decided]), axis=0, return_inverse=True)
     texts = [" + ".join(every[index] for index in np.flatnonzero(entry)) or "nothing" for entry in sets]
     classes = tuple(sorted(texts))
     order = np.array([classes.index(text) for text in texts], np.int64)[place.reshape(-1)]
     complete = named.lengths == len(names)
+    mine = _codes(pa.array(names, pa.string()), every)
     surest = np.maximum(value, 1 - value).astype(np.float64)
     return PredictionBatch(
         names=names,
@@ -187,8 +199,16 @@ def _encode_sets(table: pa.RecordBatch) -> PredictionBatch:
         complete=complete,
         scores=_score_matrix(code, value, row, complete, (names, every)),
         weights=_floats(table.column("weight"), 1.0),
-        hits=truth[complete][:, _codes(pa.array(names, pa.string()), every)],
+        hits=truth[complete][:, mine],
+        decided=decided[complete][:, mine],
     )
+
+
+def _answers(column: pa.Array) -> pa.Array:
+    """What each row is said to be; null where it does not say, so that the most confident class is meant."""
+    lengths = pc.list_value_length(column)
+    first = pc.list_element(pc.if_else(pc.greater(lengths, 0), column, pa.scalar([NO_ANSWER], column.type)), 0)
+    return pc.if_else(pc.is_valid(lengths), first, pa.scalar(None, pa.string()))
 
 
 def _best_first(table: pa.RecordBatch, named: Ragged, classes: tuple[str, ...]) -> tuple[Ints, npt.NDArray[Any], Ints]:
@@ -213,7 +233,8 @@ def _score_matrix(
 
 
 def _codes(texts: pa.Array, vocabulary: tuple[str, ...]) -> Ints:
-    codes: Ints = pc.index_in(texts, pa.array(vocabulary, pa.string())).to_numpy(zero_copy_only=False).astype(np.int64)
+    found = pc.fill_null(pc.index_in(texts, pa.array(vocabulary, pa.string())), -1)
+    codes: Ints = found.to_numpy(zero_copy_only=False).astype(np.int64)
     return codes
 
 

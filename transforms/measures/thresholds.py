@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from transforms.measures.batch import ClassScores, Floats, Ints
 
@@ -44,7 +45,7 @@ class ThresholdCounts:
     def add(self, block: ClassScores) -> None:
         """Counts rows."""
         scores, hits, weights = block
-        edges = np.array(self.thresholds).astype(scores.dtype)  # a float32 of 0.1 is not above the threshold 0.1
+        edges = edges_of(self.thresholds, scores)
         code = np.searchsorted(edges, scores, side="left")
         _, classes, bins = self.rows.shape
         flat = (np.where(hits, 0, classes) + np.arange(classes)) * bins + code
@@ -73,6 +74,11 @@ class ThresholdCounts:
     def at(self, thresholds: tuple[float, ...]) -> Ints:
         """Returns the place of each of ``thresholds``, which must be among those that are counted."""
         return np.searchsorted(np.array(self.thresholds), np.array(thresholds))
+
+
+def edges_of(thresholds: Any, scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns thresholds in the precision of the scores: a float32 of 0.1 is not above the threshold 0.1."""
+    return np.array(thresholds).astype(scores.dtype)
 
 
 def rates(cells: Floats) -> Floats:

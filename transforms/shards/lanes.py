@@ -63,6 +63,7 @@ class EncodedImage:
     height: int
     format: str
     byte_size: int
+    brightness: float | None = None  # mean of the pixels that enter the network, 0 to 1
     pixels: npt.NDArray[np.uint8] | None = None
     vector: Vectors | None = None
     copied: bool = False
@@ -218,6 +219,7 @@ class Decoder:
             height=image.height,
             format=image.format,
             byte_size=len(data),
+            brightness=float(image.pixels.mean()) / 255,
             pixels=image.pixels,
         )
 

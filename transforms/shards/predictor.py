@@ -258,6 +258,7 @@ def prediction_rows(
                 "labels": list(reference.labels),
                 "split": reference.split,
                 "group": reference.group,
+                **{name: getattr(image, name) for name in (*_IMAGE_COLUMNS, "brightness")},
             }
         )
     return rows

@@ -99,6 +99,11 @@ def prediction_schema() -> pa.Schema:
             ("split", pa.string()),
             ("group", pa.string()),
             ("attributes", _ATTRIBUTES),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("format", pa.string()),
+            ("byte_size", pa.int64()),
+            ("brightness", pa.float32()),
         ]
     )
 

@@ -266,6 +266,17 @@ def test_confidences_need_not_be_sorted() -> None:
     assert measured["overall"]["accuracy"] == 1.0
 
 
+def test_what_is_said_counts_and_not_the_most_confident() -> None:
+    said = (["a"], ["b"], [], None)
+    rows = [row(["a", "b"], [0.75, 0.25], ["a"], predicted=answer) for answer in said]
+    measured = _measure(batch(*rows))
+    assert measured["overall"]["accuracy"] == 0.5
+    assert measured["confusion_matrix"]["largest"] == [
+        {"label": "a", "prediction": "b", "rows": 1},
+        {"label": "a", "prediction": "none of these", "rows": 1},
+    ]
+
+
 def test_a_slice_of_a_batch_is_read_as_such() -> None:
     rows, _, _ = random_rows(80, 2)
     _assert_equal(_measure(batch(*rows).slice(10, 50)), _measure(batch(*rows[10:60])))

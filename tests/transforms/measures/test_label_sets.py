@@ -90,6 +90,14 @@ def test_sets_are_told_by_their_names() -> None:
     assert measured["overall"]["accuracy"] == 0.0
 
 
+def test_what_is_said_counts_and_not_one_half() -> None:
+    rows = [row(["a", "b"], [0.9, 0.4], ["a", "b"], predicted=said) for said in (["a", "b"], ["a"], [], None)]
+    measured = _measure(batch(*rows))
+    assert measured["overall"]["accuracy"] == 0.25
+    assert [entry["predicted"] for entry in measured["classes"]] == [3, 1]
+    assert measured["worst_errors"][0]["prediction"] == "a"
+
+
 def test_an_unknown_label_makes_its_set_wrong() -> None:
     measured = _measure(batch(row(["a", "b"], [0.9, 0.1], ["a", "z"]), row(["a", "b"], [0.9, 0.1], ["a"])))
     assert measured["overall"]["accuracy"] == 0.5
