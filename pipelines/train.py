@@ -16,8 +16,8 @@ from pipelines.run_record import configuration_json, print_record
 from pipelines.training import assemble, export, gate, publish
 from pipelines.training.calibrate import TemperatureFit, calibrate
 from pipelines.training.features import Splits, read_split_features, split_features
-from pipelines.training.fit_head import Fit, fit_head
 from pipelines.training.fit_settings import FitSettings, add_fit_flags, fit_arguments, fit_settings
+from pipelines.training.lab import LabResult, LabSettings, add_lab_flags, lab_arguments, lab_settings, run_lab
 from pipelines.training.leak_report import guard
 from pipelines.training.leaks import LeakSettings, add_leak_arguments, leak_arguments, leak_settings
 from pipelines.training.measure import measure
@@ -40,6 +40,7 @@ class TrainConfiguration:
     encoder_table: str | None
     fit: FitSettings
     leaks: LeakSettings
+    lab: LabSettings
     assert_accuracy_at_least: float | None
     labels_output_file: str | None
     trust_model: bool
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--encoder-table", metavar="NAME", help="table to train on, when the store has several")
     add_fit_flags(parser)
     add_leak_arguments(parser)
+    add_lab_flags(parser)
     parser.add_argument(
         "--assert-accuracy-at-least",
         type=float,
@@ -73,12 +75,14 @@ def _run(argv: Sequence[str] | None) -> int:
     flags, beam_args = options.parse(_parser(), argv)
     if beam_args:
         raise OptionError(f"train runs no pipeline, so {beam_args[0]} has no effect; leave it out")
+    fit = fit_settings(flags)
     configuration = TrainConfiguration(
         store=filesystem.absolute(flags.store),
         model=filesystem.absolute(flags.model),
         version=flags.version,
         encoder_table=flags.encoder_table,
-        fit=fit_settings(flags),
+        fit=fit,
+        lab=lab_settings(flags, fit),
         leaks=leak_settings(flags),
         assert_accuracy_at_least=flags.assert_accuracy_at_least,
         labels_output_file=flags.labels_output_file,
@@ -100,7 +104,7 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
     publish.check_target(configuration.model)
     table = open_table(configuration.store, configuration.encoder_table, configuration.version)
     data = assemble.describe_data(configuration.store, table)
-    digest = assemble.training_digest(data, configuration.fit, leaks=configuration.leaks)
+    digest = assemble.training_digest(data, configuration.fit, leaks=configuration.leaks, lab=configuration.lab)
     model = publish.find_same(configuration.model, digest)
     made = model is None
     if model is not None:
@@ -131,27 +135,27 @@ def _fit(
     splits = dataclasses.replace(splits, warnings=(*splits.warnings, *guarded.warnings))
     for warning in splits.warnings:
         print(f"heliograph: note: {warning}", file=sys.stderr)
-    fit, head, temperature = _fit_splits(configuration, splits)
+    result, head, temperature = _fit_splits(splits, configuration.fit, configuration.lab)
     accuracy_before = None
     if guarded.moved:
         before = split_features(guarded.before, table.path, configuration.fit.labels_per_image)
-        _, seen, _ = _fit_splits(configuration, before)
+        _, seen, _ = _fit_splits(before, result.settings, LabSettings())
         accuracy_before = (measure(seen, before.test, before.foreign_labels) or {}).get("accuracy")
     leaks = guarded.metrics(head, splits.test, accuracy_before)
     return assemble.Training(
         source=assemble.Source(specification=table.specification, golden=table.golden, data=data, digest=digest),
         head=head,
-        metrics={**assemble.collect_metrics(splits, fit, head, temperature), "leaks": leaks},
+        metrics={**assemble.collect_metrics(splits, result.fit, head, temperature), **result.metrics, "leaks": leaks},
         configuration=configuration_json(configuration),
         command=_command(configuration, table.version),
-        files=guarded.files(),
+        files={**guarded.files(), **result.files},
     )
 
 
-def _fit_splits(configuration: TrainConfiguration, splits: Splits) -> tuple[Fit, Head, TemperatureFit]:
+def _fit_splits(splits: Splits, fit: FitSettings, lab: LabSettings) -> tuple[LabResult, Head, TemperatureFit]:
     validation = splits.validation.known(len(splits.labels))
-    fit = fit_head(splits.train, validation, splits.labels, configuration.fit, splits.folds)
-    return fit, *calibrate(fit.head, validation)
+    result = run_lab(splits, validation, fit, lab)
+    return result, *calibrate(result.fit.head, validation)
 
 
 def _command(configuration: TrainConfiguration, version: int) -> str:
@@ -160,9 +164,8 @@ def _command(configuration: TrainConfiguration, version: int) -> str:
     if configuration.encoder_table:
         flags["--encoder-table"] = configuration.encoder_table
     words = [word for flag, value in flags.items() for word in (flag, str(value))]
-    return shlex.join(
-        ["heliograph", "train", *words, *fit_arguments(configuration.fit), *leak_arguments(configuration.leaks)]
-    )
+    words += [*fit_arguments(configuration.fit), *lab_arguments(configuration.lab)]
+    return shlex.join(["heliograph", "train", *words, *leak_arguments(configuration.leaks)])
 
 
 if __name__ == "__main__":

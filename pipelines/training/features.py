@@ -78,6 +78,7 @@ class Splits:
       validation: not empty.
       test: empty when the table has no test split.
       folds: ``int64[N]``, a fold of each training example; rows of one group or content share one.
+      keys: group or content of each training example; what has one key must not be torn apart.
       held_out: whether validation was taken out of the training split.
       warnings: what a person should know about the data, a sentence each.
     """
@@ -88,6 +89,7 @@ class Splits:
     validation: Examples
     test: Examples
     folds: npt.NDArray[np.int64]
+    keys: tuple[str, ...]
     held_out: bool
     warnings: tuple[str, ...]
 
@@ -234,6 +236,7 @@ def _assemble(
         validation=validation,
         test=examples["test"],
         folds=fold_numbers(train.targets, keys),
+        keys=tuple(keys),
         held_out=held_out,
         warnings=tuple(warnings),
     )

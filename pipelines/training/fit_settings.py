@@ -181,7 +181,7 @@ def fit_settings(flags: argparse.Namespace) -> FitSettings:
         train_epochs=flags.train_epochs,
         batch_size=flags.batch_size,
         class_weights=flags.class_weights,
-        hidden_units=_units(flags.hidden_units),
+        hidden_units=hidden_units(flags.hidden_units),
         labels_per_image=flags.labels_per_image,
         seed=flags.seed,
     )
@@ -207,7 +207,12 @@ def _l2(text: str) -> float | None:
         raise OptionError(f"--l2-regularizer must be auto, 0 or positive, got {text!r}") from None
 
 
-def _units(text: str) -> tuple[int, ...]:
+def hidden_units(text: str) -> tuple[int, ...]:
+    """Reads the widths of hidden layers, ``512,256``; an empty text is none.
+
+    Raises:
+      OptionError: they are no numbers.
+    """
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.training.curve_figure import curve_markdown
 from pipelines.training.leak_report import describe_leaks
 
 _SHOWN_CLASSES = 50
@@ -28,6 +29,7 @@ def model_card(name: str, version: int, model: Mapping[str, Any], metrics: Mappi
       metrics: the fields of metrics.json.
       command: that made the model.
     """
+    curve = metrics.get("learning_curve")
     several = model["head"]["activation"] == "sigmoid"
     labels = "Any number of labels" if several else "One label"
     sections = [
@@ -38,6 +40,7 @@ def model_card(name: str, version: int, model: Mapping[str, Any], metrics: Mappi
         "A person checks what follows from it wherever a mistake would harm someone.",
         "## Data\n\n" + _data(model, metrics),
         "## Metrics\n\n" + _figures(metrics),
+        *(["## What more labels may buy\n\n" + curve_markdown(curve)] if curve else []),
         "## Limits\n\n" + _limits(metrics),
         f"## How to call it\n\n{_CALL}",
         f"## How to make it again\n\n    {command}\n\nThe same version of the table, configuration and software "

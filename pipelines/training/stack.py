@@ -141,10 +141,11 @@ class HeadStack:
         weights = [np.array(variable) for variable in kept]
         return StackFit(losses=course.losses, epochs=course.best, passes=course.passes, weights=weights)
 
-    def logits(self, weights: Weights) -> Array:
-        """Returns the logits of the held-out rows, ``float32[H, M, C]``."""
-        vectors, tensors = self._held[0], [self._tf.constant(array) for array in weights]
-        starts = range(0, self._held_rows, _HELD_ROWS)
+    def logits(self, weights: Weights, examples: Examples | None = None) -> Array:
+        """Returns the logits of the held-out rows, or of other examples, ``float32[H, M, C]``."""
+        vectors = self._held[0] if examples is None else share(examples.vectors)
+        tensors = [self._tf.constant(array) for array in weights]
+        starts = range(0, len(vectors), _HELD_ROWS)
         parts = [self._forward(tensors, self._standardised(vectors[start : start + _HELD_ROWS])) for start in starts]
         return np.concatenate([part.numpy() for part in parts])
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.progress import duration
+from pipelines.training.curve_figure import most_to_gain
 from pipelines.training.leak_report import describe_leaks
 
 _SHOWN = 10  # labels
+_SHOWN_GAINS = 5
 
 
 def summarise(record: Mapping[str, Any]) -> str:
@@ -26,5 +28,41 @@ def summarise(record: Mapping[str, Any]) -> str:
                 f"class {figures['majority_accuracy']:.3f}) on {figures['rows']:,} images"
             )
     lines += describe_leaks(metrics.get("leaks"))
+    lines += _sweep_table(metrics["sweep"]) if "sweep" in metrics else []
+    lines += _curve_lines(metrics["learning_curve"]) if "learning_curve" in metrics else []
     lines.append(f"{duration(record['seconds'])}; read {record['model']}/model_card.md")
     return "\n".join(lines)
+
+
+def _sweep_table(sweep: Mapping[str, Any]) -> list[str]:
+    """The ten best trials of a sweep, and the chosen one."""
+    rows = list(sweep["shown"])
+    if sweep["chosen"] not in rows:
+        rows.append(sweep["chosen"])
+    names = list(rows[0])
+    cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    held = f"{sweep['folds']} folds" if sweep["folds"] else "the validation split"
+    title = (
+        f"sweep: {sweep['configurations']} configurations on {held} in {duration(sweep['seconds'])}; "
+        "chosen is the simplest within one standard error of the best (all of them: sweep.csv)"
+    )
+    texts = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in cells]
+    return [title, *("  " + text.rstrip() for text in texts)]
+
+
+def _curve_lines(curve: Mapping[str, Any]) -> list[str]:
+    """Accuracy by share of the labels, and the classes that the last doubling helped most."""
+    points = ", ".join(f"{point['accuracy']:.3f} with {point['images']:,}" for point in curve["points"])
+    lines = [f"learning curve: accuracy on the {curve['split']} split {points} training images"]
+    for entry in most_to_gain(curve)[:_SHOWN_GAINS]:
+        low, high = entry["interval"]
+        lines.append(
+            f"  {entry['name']}: the last doubling of the labels gave {entry['gain']:+.1%} recall "
+            f"(95 % interval {low:+.1%} to {high:+.1%})"
+        )
+    return lines
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,245 @@
+"""A sweep: many settings of a head tried on held-out examples, and the simplest good one picked."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import itertools
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.training.class_weights import parse_class_weights
+from pipelines.training.features import Examples, Splits, fold_numbers
+from pipelines.training.fit_settings import FitSettings
+from pipelines.training.stack import HeadStack, Members, Rows
+from pipelines.training.standardise import standardisation
+from pipelines.training.sweep_settings import ACCURACY, BALANCED, LOSS, SWEPT, SweepSettings
+from transforms.errors import OptionError
+from transforms.model.head import Array
+
+_COLUMNS = 16_384  # of the first layers of all heads that are fitted side by side, at most
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One configuration.
+
+    Attributes:
+      settings: that were tried.
+      score: mean over the held-out examples of the loss in nats, or of the share that is wrong; less is better.
+      standard_error: of that mean.
+      epochs: passes until the least held-out loss, the mean of the folds.
+    """
+
+    settings: FitSettings
+    score: float
+    standard_error: float
+    epochs: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What a sweep found.
+
+    Attributes:
+      trials: in the order they were asked for.
+      best: index of the least score.
+      chosen: index of the simplest within one standard error of it.
+      examples: that were held out, altogether.
+      sweep: the settings of the search.
+      seconds: that it took.
+    """
+
+    trials: tuple[Trial, ...]
+    best: int
+    chosen: int
+    examples: int
+    sweep: SweepSettings
+    seconds: float
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns a row for each trial, best first; ``pick`` marks the best and the chosen one."""
+        names = [name.replace("-", "_") for name in SWEPT]
+        picks = {self.best: "best"} | {self.chosen: "chosen" if self.chosen != self.best else "best, chosen"}
+        order = sorted(range(len(self.trials)), key=lambda index: self.trials[index].score)
+        return [
+            {
+                "rank": rank + 1,
+                **{name: _shown(name, self.trials[index].settings) for name in names},
+                self.sweep.measure: _of_score(self.trials[index].score, self.sweep.measure),
+                "standard_error": self.trials[index].standard_error,
+                "epochs": self.trials[index].epochs,
+                "pick": picks.get(index, ""),
+            }
+            for rank, index in enumerate(order)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """What metrics.json says of it; every trial is in sweep.csv."""
+        rows = self.rows()
+        return {
+            **{field: getattr(self.sweep, field) for field in ("search", "measure", "folds")},
+            "configurations": len(rows),
+            "held_out_examples": self.examples,
+            "seconds": round(self.seconds, 3),
+            "best": rows[0],
+            "chosen": next(row for row in rows if "chosen" in row["pick"]),
+            "shown": rows[:10],
+        }
+
+    def to_csv(self) -> bytes:
+        """Every trial, best first."""
+        rows, text = self.rows(), io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue().encode()
+
+
+def run_sweep(splits: Splits, validation: Examples, base: FitSettings, sweep: SweepSettings) -> Sweep:
+    """Tries every configuration; heads of one shape and dropout are fitted side by side, folds included.
+
+    Args:
+      splits: of which the training split is used.
+      validation: rows of known labels, on which is measured without folds.
+      base: what is the same for all.
+      sweep: what to try. Rows of one group or content are never in two folds.
+
+    Raises:
+      OptionError: a configuration that cannot be, or a measure that is not for several labels.
+    """
+    started = time.monotonic()
+    train = splits.train.known(len(splits.labels))
+    if train.several and sweep.measure == BALANCED:
+        raise OptionError("--sweep-measure balanced-accuracy is for one label an image; use loss or accuracy")
+    configurations = sweep.configure(base)
+    folds = fold_numbers(train.targets, splits.keys, sweep.folds) if sweep.folds else None
+    trials: dict[int, Trial] = {}
+    runner = _Runner(train, train if folds is not None else validation, splits.labels, folds, sweep.measure)
+    key = lambda index: (configurations[index].hidden_units, configurations[index].dropout_rate)  # noqa: E731
+    for _, group in itertools.groupby(sorted(range(len(configurations)), key=key), key):
+        for chunk in runner.chunks(list(group), configurations):
+            trials |= zip(chunk, runner.run([configurations[index] for index in chunk]), strict=True)
+    ordered = tuple(trials[index] for index in range(len(configurations)))
+    best, chosen = pick(ordered)
+    return Sweep(
+        trials=ordered,
+        best=best,
+        chosen=chosen,
+        examples=runner.held_out,
+        sweep=sweep,
+        seconds=time.monotonic() - started,
+    )
+
+
+def pick(trials: Sequence[Trial]) -> tuple[int, int]:
+    """Returns the trial with the least score, and the simplest whose score is within one standard error of it.
+
+    Fewer hidden units are simpler, then no class weights, then a stronger regulariser, more dropout and a smaller
+    learning rate (the rule is that of L. Breiman et al., Classification and Regression Trees, 1984).
+
+    Raises:
+      OptionError: no score is finite.
+    """
+    finite = [index for index, trial in enumerate(trials) if math.isfinite(trial.score)]
+    if not finite:
+        raise OptionError("no configuration of the sweep has a finite loss; lower its learning rates")
+    best = min(finite, key=lambda index: trials[index].score)
+    limit = trials[best].score + trials[best].standard_error
+    within = [index for index in finite if trials[index].score <= limit]
+    return best, min(within, key=lambda index: (*_complexity(trials[index].settings), trials[index].score))
+
+
+def _complexity(settings: FitSettings) -> tuple[float, ...]:
+    weighted = settings.class_weights != "none"
+    l2 = settings.l2_regularizer or 0.0
+    return sum(settings.hidden_units), weighted, -l2, -settings.dropout_rate, settings.rate
+
+
+class _Runner:
+    """Fits configurations of one shape, and measures each on examples that it was not fitted on."""
+
+    def __init__(
+        self, train: Examples, held: Examples, labels: Sequence[str], folds: Rows | None, measure: str
+    ) -> None:
+        self._train, self._held, self._labels, self._folds, self._measure = train, held, labels, folds, measure
+        self._numbers = [-1] if folds is None else np.unique(folds).tolist()
+        self._mean, self._std = standardisation(train.vectors)
+        self.held_out = len(held.targets)
+
+    def chunks(self, indices: list[int], configurations: Sequence[FitSettings]) -> list[list[int]]:
+        """Cuts configurations of one shape into parts that fit into memory together."""
+        width = max(len(self._labels), *configurations[indices[0]].hidden_units, 1)
+        together = max(1, _COLUMNS // (width * len(self._numbers)))
+        return [indices[start : start + together] for start in range(0, len(indices), together)]
+
+    def run(self, configurations: Sequence[FitSettings]) -> list[Trial]:
+        """Fits configurations that share hidden units and dropout; returns a trial for each."""
+        first, parts = configurations[0], len(self._numbers)
+        stack = HeadStack(
+            self._train,
+            self._held,
+            self._mean,
+            self._std,
+            classes=len(self._labels),
+            hidden=first.hidden_units,
+            dropout=first.dropout_rate,
+            smoothing=first.label_smoothing,
+            batch=first.batch_size,
+            seed=first.seed,
+        )
+        held = None if self._folds is None else np.tile(self._folds[:, None] == self._numbers, len(configurations))
+        weights = [self._class_weights(settings.class_weights) for settings in configurations]
+        members = Members(
+            l2=np.repeat(np.array([settings.l2_regularizer or 0.0 for settings in configurations], np.float32), parts),
+            rates=np.repeat(np.array([settings.rate for settings in configurations], np.float32), parts),
+            class_weights=np.repeat(np.stack(weights), parts, axis=0),
+            used=None if held is None else ~held,
+            held=held,
+        )
+        fit = stack.fit(members, first.schedule(len(self._train.targets)))
+        logits, epochs = stack.logits(fit.weights), fit.epochs.reshape(-1, parts).mean(axis=1)
+        own = np.zeros(self.held_out, np.int64) if self._folds is None else np.searchsorted(self._numbers, self._folds)
+        trials = []
+        for index, settings in enumerate(configurations):
+            scores = self._scores(logits[np.arange(self.held_out), index * parts + own])
+            error = float(scores.std() / math.sqrt(len(scores)))
+            trials.append(
+                Trial(settings=settings, score=float(scores.mean()), standard_error=error, epochs=epochs[index])
+            )
+        return trials
+
+    def _class_weights(self, text: str) -> Array:
+        several = len(self._train.targets) if self._train.several else None
+        return parse_class_weights(text, self._labels, self._train.counts(len(self._labels)), several)
+
+    def _scores(self, logits: Array) -> npt.NDArray[np.float64]:
+        """Returns the loss of each held-out row, or whether it is wrong."""
+        values, targets = logits.astype(np.float64), self._held.targets
+        if self._held.several:
+            if self._measure == ACCURACY:
+                return ((values > 0) != targets).any(axis=1).astype(np.float64)
+            return (np.logaddexp(0, values) - values * targets).sum(axis=1)
+        if self._measure == LOSS:
+            return np.logaddexp.reduce(values, axis=1) - values[np.arange(len(values)), targets]
+        wrong = (values.argmax(axis=1) != targets).astype(np.float64)
+        if self._measure == BALANCED:
+            counts = np.bincount(targets, minlength=len(self._labels))
+            wrong *= len(targets) / (np.count_nonzero(counts) * counts[targets])
+        return wrong
+
+
+def _shown(name: str, settings: FitSettings) -> Any:
+    if name == "hidden_units":
+        return "x".join(map(str, settings.hidden_units)) or "0"
+    return settings.rate if name == "learning_rate" else getattr(settings, name)
+
+
+def _of_score(score: float, measure: str) -> float:
+    return score if measure == LOSS else 1 - score
