@@ -200,6 +200,24 @@ def test_labels_are_written_where_they_are_asked_for(model: Path, store: Path, t
     assert (tmp_path / "l.txt").read_text() == "cat\ndog\n"
 
 
+def test_a_sweep_and_a_learning_curve_are_saved_shown_and_repeatable(store: Path, tmp_path: Path, run: Run) -> None:
+    words = ["--store", store, "--model", tmp_path / "m", "--train-epochs", "8", "--learning-curve", "--sweep", "grid"]
+    words += ["--sweep-values", "hidden-units=0", "--sweep-values", "l2-regularizer=0.1,0.01", "--sweep-folds", "2"]
+    status, out, err = run(*words)
+    assert (status, err) == (0, "")
+    assert "sweep: 8 configurations on 2 folds in" in out
+    assert "learning curve: accuracy on the test split" in out
+    model = ModelDirectory.open(str(tmp_path / "m"))
+    assert len((tmp_path / "m" / "1" / "sweep.csv").read_text().splitlines()) == 9
+    curve = json.loads((tmp_path / "m" / "1" / "learning_curve.json").read_text())
+    assert curve == model.metrics["learning_curve"]
+    assert model.metrics["sweep"]["chosen"]["l2_regularizer"] == model.metrics["fit"]["attempts"][0]["l2_regularizer"]
+    card = (tmp_path / "m" / "1" / "model_card.md").read_text()
+    assert "## What more labels may buy" in card
+    assert "--sweep grid --sweep-values hidden-units=0 --sweep-values l2-regularizer=0.1,0.01 --sweep-folds 2" in card
+    assert run(*words)[1].startswith(f"model: {tmp_path}/m/1: nothing new")
+
+
 def test_a_model_that_cannot_be_exported_is_not_half_there(
     store: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +285,9 @@ def test_a_class_outside_training_and_missing_labels_are_told(
         (["--dropout-rate", "1.5"], r"--dropout-rate must be in \[0, 1\), got 1\.5"),
         (["--class-weights", "cow=2"], "'cow' is no class; there are 'cat', 'dog'"),
         (["--assert-accuracy-at-least", "80"], r"must be in \[0, 1\], such as 0\.8, got 80"),
+        (["--sweep-folds", "3"], "--sweep-folds needs --sweep"),
+        (["--sweep", "grid", "--l2-regularizer", "1", "--sweep-values", "l2-regularizer=1"], "fixes what --sweep-val"),
+        (["--solver", "direct", "--hidden-units", "8"], "direct fits the plain head only; leave out --hidden-units"),
         (["--labels-per-image", "two"], "invalid choice: 'two'"),
         (["--version", "7"], "has no version 7"),
         (["--encoder-table", "resnet"], "has no table of 'resnet'"),
