@@ -18,6 +18,7 @@ from pipelines.training import export, publish
 from pipelines.training.calibrate import TemperatureFit
 from pipelines.training.features import Splits
 from pipelines.training.fit_head import Fit
+from pipelines.training.fit_settings import FitSettings
 from pipelines.training.measure import measure
 from pipelines.training.model_card import model_card
 from transforms.encoders.specification import EncoderSpecification
