@@ -12,9 +12,11 @@ import apache_beam as beam
 
 from pipelines import cli, options, runner
 from pipelines.measure_flags import (
+    add_cluster_arguments,
     add_column_arguments,
     add_comparison_arguments,
     add_measure_arguments,
+    cluster_files,
     column_mapping,
     compared_mapping,
     measure_options,
@@ -22,12 +24,14 @@ from pipelines.measure_flags import (
 from pipelines.report.publish import METRICS, REPORT, PublishOptions, check_output, publish_evaluation
 from pipelines.report.verdict import summarise
 from pipelines.run_record import configuration_json, new_run_id, print_record, read_run_record
+from transforms.attach_clusters import AttachClusters
 from transforms.compare_predictions import ComparePredictions
 from transforms.errors import OptionError
 from transforms.files.filesystem import is_local, join, local_path
 from transforms.measure_predictions import MeasurePredictions, ReadPredictions
 from transforms.measures.columns import ColumnMapping
 from transforms.measures.files import list_prediction_files
+from transforms.measures.joining import CLUSTER
 from transforms.measures.preview import check_predictions
 from transforms.measures.slices import MeasureOptions
 
@@ -44,6 +48,8 @@ class EvaluateConfiguration:
     columns: ColumnMapping
     compare: str | None
     compared_columns: ColumnMapping
+    clusters: int | None
+    store: str | None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     add_measure_arguments(parser)
     add_column_arguments(parser)
     add_comparison_arguments(parser)
+    add_cluster_arguments(parser)
     parser.add_argument(
         "--thumbnails", type=int, default=24, help="worst errors that are shown as pictures; 0 for none"
     )
@@ -78,7 +85,9 @@ def _run(argv: Sequence[str] | None) -> int:
     configuration = _configuration(flags)
     files = list_prediction_files(configuration.predictions)
     check_output(configuration.output)
-    several = check_predictions(files, configuration.measure.slices, configuration.columns)
+    features = cluster_files(flags)
+    slices = [name for name in configuration.measure.slices if not (features and name == CLUSTER)]
+    several = check_predictions(files, slices, configuration.columns)
     measure = dataclasses.replace(configuration.measure, multi_label=configuration.measure.multi_label or several)
     publish = PublishOptions(
         output=configuration.output,
@@ -92,6 +101,8 @@ def _run(argv: Sequence[str] | None) -> int:
 
     def build(pipeline: beam.Pipeline) -> None:
         batches = pipeline | beam.Create(files) | ReadPredictions(mapping=configuration.columns)
+        if configuration.clusters:
+            batches |= AttachClusters(files=features, clusters=configuration.clusters, seed=measure.seed)
         comparison = None
         if configuration.compare:
             others = (
@@ -124,6 +135,8 @@ def _configuration(flags: argparse.Namespace) -> EvaluateConfiguration:
         columns=column_mapping(flags),
         compare=_address(flags.compare) if flags.compare else None,
         compared_columns=compared_mapping(flags),
+        clusters=flags.clusters,
+        store=_address(flags.store) if flags.store else None,
     )
 
 

@@ -10,6 +10,7 @@ from transforms.errors import OptionError
 from transforms.measures.columns import ColumnMapping
 from transforms.measures.fairness import THRESHOLDS
 from transforms.measures.slices import DEFAULT_VALUES, MOST_COMPARED, MeasureOptions
+from transforms.store.catalog import open_table
 
 
 def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +60,31 @@ def add_column_arguments(parser: argparse.ArgumentParser) -> None:
     )
     columns.add_argument("--weight-column", default="", metavar="C", help="with the weight of each row")
     columns.add_argument("--id-column", default="", metavar="C", help="that identifies each row")
+
+
+def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for slices by cluster of embeddings."""
+    parser.add_argument(
+        "--clusters", type=options.positive(int), metavar="K", help="slice by K clusters of the embeddings in --store"
+    )
+    parser.add_argument("--store", help="with the embeddings of the images, for --clusters")
+    parser.add_argument("--encoder-table", metavar="NAME", help="which table of the store, when it has several")
+
+
+def cluster_files(flags: argparse.Namespace) -> list[str]:
+    """Returns the data files that --clusters reads; none without.
+
+    Raises:
+      OptionError: one of --clusters and --store without the other.
+      StoreError: there is no such table.
+    """
+    if (flags.clusters is None) != (flags.store is None):
+        raise OptionError("--clusters and --store go together: how many clusters, and where the embeddings are")
+    if flags.store is None:
+        return []
+    if flags.clusters > DEFAULT_VALUES and not flags.slice:
+        raise OptionError(f"--clusters must be at most {DEFAULT_VALUES}, got {flags.clusters}")
+    return [file.uri for file in open_table(flags.store, flags.encoder_table).data_files()]
 
 
 def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:

@@ -42,6 +42,7 @@ _TEXT_SCHEMA = pa.schema(
         *((name, pa.float64()) for name in _NUMBERS),
         ("format", pa.string()),
         ("activation", pa.string()),
+        ("cluster", pa.string()),
     ]
 )
 
@@ -225,7 +226,7 @@ def _parse_json_line(line: str) -> dict[str, Any]:
 def _flat_row(record: dict[str, Any]) -> dict[str, Any]:
     """The known columns of a record, in their types; what has another type is left out."""
     row: dict[str, Any] = {}
-    for name in ("image_id", "image_uri", "model_version", "format", "activation"):
+    for name in ("image_id", "image_uri", "model_version", "format", "activation", "cluster"):
         value = record.get(name)
         row[name] = None if value is None else _text(value)
     for name in _NUMBERS:

@@ -14,6 +14,9 @@ from transforms.errors import InputError
 from transforms.measures.batch import Bools
 from transforms.measures.rows import normalise
 
+CLUSTER, CLUSTER_DISTANCE = "cluster", "cluster_distance"
+"""The columns that a cluster of embeddings adds; the first is the attribute's name too."""
+
 
 class Aligned(NamedTuple):
     """Rows of the same images in the same order, and how many found no partner."""
@@ -68,6 +71,19 @@ def aligned(first: Sequence[pa.RecordBatch], second: Sequence[pa.RecordBatch]) -
         len(kept[1]) - len(found),
         duplicates,
     )
+
+
+def attached(
+    tables: Sequence[pa.RecordBatch], others: Sequence[pa.RecordBatch], columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Yields ``tables`` with ``columns`` of the first row of ``others`` that has the same key, null without."""
+    other = _joined(others) if others else None
+    for table in tables:
+        if other is not None:
+            partner = pc.index_in(row_keys(table), row_keys(other))
+            for name in columns:
+                table = table.set_column(table.schema.get_field_index(name), name, other.column(name).take(partner))
+        yield table
 
 
 def _once(keys: pa.Array) -> Bools:

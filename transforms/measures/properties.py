@@ -1,4 +1,4 @@
-"""Properties of an image as attributes to slice by: size, shape, brightness, format."""
+"""Properties of an image as attributes to slice by: size, shape, brightness, format, cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from transforms.measures.batch import AttributeCodes, Bools
 
-PROPERTY_COLUMNS = ("width", "height", "format", "brightness")
+PROPERTY_COLUMNS = ("width", "height", "format", "brightness", "cluster")
 """What ``image_properties`` reads."""
 
 _SIZES = (
@@ -31,7 +31,8 @@ def image_properties(table: pa.RecordBatch) -> dict[str, AttributeCodes]:
     """Returns the properties by name, for the rows that have them; bins are fixed, so that they are the same anywhere.
 
     Args:
-      table: with ``width``, ``height`` (pixels), ``brightness`` (mean, 0 to 1) and ``format``, null where unknown.
+      table: with ``width``, ``height`` (pixels), ``brightness`` (mean, 0 to 1), ``format`` and
+        ``cluster``, null where unknown.
     """
     found: dict[str, AttributeCodes] = {}
     width, height = _numbers(table.column("width")), _numbers(table.column("height"))
@@ -43,10 +44,11 @@ def image_properties(table: pa.RecordBatch) -> dict[str, AttributeCodes]:
     light = _numbers(table.column("brightness"))
     if np.isfinite(light).any():
         found["image.brightness"] = _binned(light, np.isfinite(light), _LIGHTS, _BRIGHTEST)
-    kinds = table.column("format").dictionary_encode()
-    if kinds.null_count < len(kinds):
-        codes = pc.fill_null(kinds.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-        found["image.format"] = _coded(np.maximum(codes, 0), codes >= 0, tuple(kinds.dictionary.to_pylist()))
+    for name, column in (("image.format", "format"), ("cluster", "cluster")):
+        kinds = table.column(column).dictionary_encode()
+        if kinds.null_count < len(kinds):
+            codes = pc.fill_null(kinds.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+            found[name] = _coded(np.maximum(codes, 0), codes >= 0, tuple(kinds.dictionary.to_pylist()))
     return found
 
 

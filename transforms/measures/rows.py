@@ -40,6 +40,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "height": pa.float64(),
     "format": pa.string(),
     "brightness": pa.float64(),
+    "cluster": pa.string(),
     "cluster_distance": pa.float64(),
 }
 COLUMNS = tuple(_COLUMNS)

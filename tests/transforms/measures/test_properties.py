@@ -7,12 +7,18 @@ import pyarrow as pa
 from transforms.measures.properties import image_properties
 
 SCHEMA = pa.schema(
-    [("width", pa.float64()), ("height", pa.float64()), ("brightness", pa.float64()), ("format", pa.string())]
+    [
+        ("width", pa.float64()),
+        ("height", pa.float64()),
+        ("brightness", pa.float64()),
+        ("format", pa.string()),
+        ("cluster", pa.string()),
+    ]
 )
 
 
 def _properties(*rows: tuple[Any, ...]) -> dict[str, list[str | None]]:
-    table = pa.RecordBatch.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in rows], schema=SCHEMA)
+    table = pa.RecordBatch.from_pylist([dict(zip(SCHEMA.names, row, strict=False)) for row in rows], schema=SCHEMA)
     found = image_properties(table)
     return {
         name: [None if code < 0 else attribute.values[code] for code in attribute.codes.tolist()]
