@@ -15,6 +15,8 @@ from transforms.errors import HeliographError, UsageError
 COMMANDS = {
     "embed": "compute embeddings of images into a feature store",
     "train": "fit a softmax head on stored features, and export a model",
+    "cnn": "train a convolutional network from scratch, and export a model",
+    "finetune": "train a model's encoder together with its head, and export a model",
     "score": "classify images, or stored features, with a model",
     "evaluate": "measure predictions, overall and per slice, and make a report",
     "store": "list, show, verify, retract, compact, vacuum and export stored features",

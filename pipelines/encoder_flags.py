@@ -34,7 +34,7 @@ def resolve(flags: argparse.Namespace) -> EncoderSpecification:
     """Returns the specification of the encoder that the flags name."""
     return resolve_encoder(
         flags.encoder,
-        image_size=_image_size(flags.image_size),
+        image_size=image_size(flags.image_size),
         pixel_range=_pixel_range(flags.pixel_range),
         resize=flags.resize,
         exact_decode=flags.exact_decode,
@@ -42,7 +42,8 @@ def resolve(flags: argparse.Namespace) -> EncoderSpecification:
     )
 
 
-def _image_size(text: str | None) -> tuple[int, int] | None:
+def image_size(text: str | None) -> tuple[int, int] | None:
+    """Returns height and width of ``--image-size``, None when it was not given."""
     if text is None:
         return None
     try:

@@ -7,6 +7,7 @@ import contextlib
 import io
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -71,6 +72,21 @@ def _join_negative(argv: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
+
+
+def command_line(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> str:
+    """Returns the command with the flags that are not as they are by default."""
+    words = parser.prog.split()
+    for action in parser._actions:
+        value = getattr(flags, action.dest, None)
+        if action.dest == "json" or value is None or value == action.default:
+            continue
+        name = action.option_strings[-1]
+        if value is True:
+            words.append(name)
+        else:
+            words += [word for one in (value if isinstance(value, list) else [value]) for word in (name, str(one))]
+    return shlex.join(words)
 
 
 def add_version_flag(parser: argparse.ArgumentParser) -> None:

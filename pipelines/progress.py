@@ -12,6 +12,45 @@ from transforms.shards.workspace import Progress, Workspace
 LOG_INTERVAL_SECONDS = 10.0
 
 
+class StatusLine:
+    """A line of text that is written over on a terminal, and now and then written anew in a log.
+
+    Args:
+      stream: where to write; standard error by default, so that standard output stays clean.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self.live = self._stream.isatty()
+        self._shown_at = time.monotonic()
+
+    def update(self, text: str) -> bool:
+        """Writes the line when it is time; returns whether it did."""
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            self._stream.write("\r" + text[:width].ljust(width))
+        elif time.monotonic() - self._shown_at >= LOG_INTERVAL_SECONDS:
+            self._stream.write(text + "\n")
+            self._shown_at = time.monotonic()
+        else:
+            return False
+        self._stream.flush()
+        return True
+
+    def keep(self, text: str) -> None:
+        """Writes a line that stays."""
+        self.end()
+        self._stream.write(text + "\n")
+        self._stream.flush()
+        self._shown_at = time.monotonic()
+
+    def end(self) -> None:
+        """Clears the living line."""
+        if self.live:
+            self._stream.write("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r")
+            self._stream.flush()
+
+
 class ProgressLine:
     """Shows how far a run is, from the heartbeats of its workers.
 
@@ -24,10 +63,8 @@ class ProgressLine:
 
     def __init__(self, verb: str, workspace: Workspace, run_id: str, stream: TextIO | None = None) -> None:
         self._verb, self._workspace, self._run_id = verb, workspace, run_id
-        self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
+        self._status = StatusLine(stream)
         self._first: tuple[float, int] | None = None
-        self._shown_at = time.monotonic()
         self._shown = Progress()
         self.latest = Progress()
 
@@ -38,20 +75,13 @@ class ProgressLine:
         worked = self.latest.done - self.latest.resumed
         if self._first is None and worked:
             self._first = (now, worked)
-        if self._live and self.latest.planned:
-            width = shutil.get_terminal_size().columns - 1
-            self._stream.write("\r" + self._line(now)[:width].ljust(width))
-            self._stream.flush()
-        elif not self._live and now - self._shown_at >= LOG_INTERVAL_SECONDS and self.latest != self._shown:
-            self._stream.write(self._line(now) + "\n")
-            self._stream.flush()
-            self._shown_at, self._shown = now, self.latest
+        due = self.latest.planned if self._status.live else self.latest != self._shown
+        if due and self._status.update(self._line(now)):
+            self._shown = self.latest
 
     def end(self) -> None:
         """Clears the living line."""
-        if self._live:
-            self._stream.write("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r")
-            self._stream.flush()
+        self._status.end()
 
     def interrupted(self) -> str:
         """Returns what to say after Ctrl-C."""

@@ -108,7 +108,8 @@ def _vacuum(flags: argparse.Namespace) -> Result:
     tables = _tables(flags)
     plans = []
     for table in tables:
-        cited = [m.data["table_version"] for m in models if m.encoder.fingerprint == table.specification.fingerprint]
+        fitted = [m.data for m in models if m.encoder.fingerprint == table.specification.fingerprint]
+        cited = [data["table_version"] for data in fitted if "table_version" in data]
         kept = [*cited, *flags.keep_version]
         plans.append(vacuum.plan_vacuum(table, flags.retention_hours, kept, flags.force))
     for table, plan in zip(tables, plans, strict=True):

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("transforms/**/*.py"), *ROOT.glob("pipelines/**/*.py")])
-COMMANDS = {"retry", "embed", "train", "score", "evaluate", "store", "demo"}
+COMMANDS = {"retry", "embed", "train", "cnn", "finetune", "score", "evaluate", "store", "demo"}
 HEAVY = {"tensorflow", "tensorflow_hub", "keras", "tf_keras", "kagglehub"}
 STEPS = {path.stem for path in ROOT.glob("transforms/*.py")} - {"__init__", "errors"}
 

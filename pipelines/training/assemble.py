@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,6 +62,8 @@ class Training:
       configuration: of config.json.
       command: that repeats it.
       files: further files of the model's directory, by name.
+      encoder_file: name among ``copies`` of the model's own encoder; empty when it is another's.
+      copies: local files and directories that belong there as well, by name.
     """
 
     source: Source
@@ -69,6 +72,8 @@ class Training:
     configuration: dict[str, Any]
     command: str
     files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    encoder_file: str = ""
+    copies: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def describe_data(store: str, table: FeatureTable) -> dict[str, Any]:
@@ -142,6 +147,9 @@ def publish_training(training: Training, model: str, trust_model: bool) -> int:
         for name, data in files.items():
             with open(os.path.join(directory, name), "wb") as stream:
                 stream.write(data)
+        for name, path in training.copies.items():
+            copy = shutil.copytree if os.path.isdir(path) else shutil.copyfile
+            copy(path, os.path.join(directory, name))
         np.save(os.path.join(directory, "golden.npy"), golden.astype(np.float32), allow_pickle=False)
         publish.write_json(os.path.join(directory, "metrics.json"), metrics)
         publish.write_json(os.path.join(directory, "config.json"), training.configuration)
@@ -159,12 +167,15 @@ def publish_training(training: Training, model: str, trust_model: bool) -> int:
 
 def _model_fields(training: Training, directory: str) -> dict[str, Any]:
     specification = training.source.specification
+    if training.encoder_file:
+        specification = dataclasses.replace(specification, source=training.encoder_file)
     sizes = publish.file_sizes(directory)
     return {
         "format": FORMAT,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "training_digest": training.source.digest,
         "encoder": specification.to_json(),
+        "encoder_file": training.encoder_file,
         "encoder_fingerprint": specification.fingerprint,
         "head": training.head.to_json(),
         "data": training.source.data,

@@ -43,7 +43,7 @@ def model_card(name: str, version: int, model: Mapping[str, Any], metrics: Mappi
         *(["## What more labels may buy\n\n" + curve_markdown(curve)] if curve else []),
         "## Limits\n\n" + _limits(metrics),
         f"## How to call it\n\n{_CALL}",
-        f"## How to make it again\n\n    {command}\n\nThe same version of the table, configuration and software "
+        f"## How to make it again\n\n    {command}\n\nThe same data, configuration and software "
         f"give the same weights.\n\n```json\n{json.dumps(model['data'], indent=2, ensure_ascii=False)}\n```",
     ]
     return "\n\n".join(sections) + "\n"
@@ -53,13 +53,21 @@ def _data(model: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     data, examples = model["data"], metrics["examples"]
     held_out = " (held out of the training split)" if metrics["held_out"] else ""
     lines = [
-        f"- Table `{data['table']}`, version {data['table_version']}, of the store `{data['store']}`",
+        _origin(data),
         f"- {examples['train']:,} training, {examples['validation']:,} validation{held_out} and "
         f"{examples['test']:,} test vectors",
         f"- Encoder `{model['encoder']['source']}`, fingerprint {model['encoder_fingerprint']}",
         *(f"- Note: {warning}" for warning in metrics["warnings"]),
     ]
     return "\n".join(lines)
+
+
+def _origin(data: Mapping[str, Any]) -> str:
+    if "table" in data:
+        return f"- Table `{data['table']}`, version {data['table_version']}, of the store `{data['store']}`"
+    inputs = ", ".join(f"`{name}`" for name in data["input"])
+    start = f"; the training began with the model `{data['start']['model']}`" if "start" in data else ""
+    return f"- {data['images']:,} images of {inputs}, split {data['split']} where they do not say{start}"
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:

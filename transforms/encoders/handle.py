@@ -59,6 +59,8 @@ class Handle:
             words = [part for part in parts[4:] if not part.isdigit()] or parts[3:]
         else:
             words = [parts[-1].removesuffix(".keras")]
+        if words == ["encoder"] and len(parts) > 2 and parts[-2].isdigit():  # of one of our models
+            words = [parts[-3], parts[-2]]
         if self.kind is Kind.SAVED_MODEL and words[0].isdigit() and len(parts) > 1:
             words = [parts[-2], words[0]]
         slug = re.sub(r"[^a-z0-9.]+", "-", "-".join(words).lower()).strip(".-")

@@ -74,6 +74,7 @@ def open_application(
     scale, offset, channel_order = describe_preprocessing(handle.source, preprocess_input)
     return Network(
         call=lambda images: model(images, training=False),
+        model=model,
         trackable=[variable.value for variable in model.variables],
         variables=tuple(variable.value for variable in model.variables),
         weights_sha256=digest,

@@ -57,6 +57,7 @@ def open_keras_file(
     scale, offset = affine_range(*pixel_range) if pixel_range else (None, None)
     return Network(
         call=lambda images: model(images, training=False),
+        model=model,
         trackable=[variable.value for variable in model.variables],
         variables=tuple(variable.value for variable in model.variables),
         weights_sha256=digest,
@@ -75,7 +76,7 @@ def find_pixel_range(model: Any) -> tuple[float, float] | None:
     A Rescaling layer of a usual scale tells, and a Normalization layer whose means can only be those of
     pixels from 0 to 255. Anything else is not guessed: None.
     """
-    for layer in _layers(model):
+    for layer in flat_layers(model):
         kind = type(layer).__name__
         if kind in _TRANSPARENT or kind.startswith("Random"):
             continue
@@ -104,11 +105,11 @@ def _largest(values: Any) -> float:
     return float(np.max(np.abs(np.asarray(values, dtype=np.float64)))) if values is not None else 0.0
 
 
-def _layers(model: Any) -> Iterator[Any]:
+def flat_layers(model: Any) -> Iterator[Any]:
     """The layers in the order of the flow, those of nested models in their place."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
-            yield from _layers(layer)
+            yield from flat_layers(layer)
         else:
             yield layer
 

@@ -30,6 +30,7 @@ class Network:
       scale: per channel, None when nothing says which range of values the model wants.
       offset: per channel, as scale; the model sees ``pixel * scale + offset``.
       channel_order: RGB or BGR.
+      model: the Keras model; None for what is none.
     """
 
     call: Callable[[Any], Any]
@@ -43,6 +44,7 @@ class Network:
     scale: tuple[float, float, float] | None = None
     offset: tuple[float, float, float] | None = None
     channel_order: str = RGB
+    model: Any = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

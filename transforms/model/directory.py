@@ -4,6 +4,7 @@
 |---|---|
 | ``saved_model.pb``, ``variables/``, ``assets/`` | image bytes to labels and probabilities |
 | ``head.npz``, ``model.json`` | the head alone; encoder's specification, data, digests |
+| ``encoder.keras`` or ``encoder/`` | the encoder, where it was trained with the head; a handle for ``--encoder`` |
 | ``golden.npy`` | the encoder's vectors of the golden images |
 | ``labels.txt`` | a label a line, in the order of the outputs |
 | ``metrics.json``, ``config.json``, ``model_card.md`` | what it reaches, how it was trained, for people |
@@ -97,6 +98,9 @@ class ModelDirectory:
         except ModelError as error:
             raise ModelError(f"{shown}: {error}; {_REMEDY}") from error
         encoder = EncoderSpecification.from_json(fields["encoder"])
+        if fields.get("encoder_file"):  # its own, wherever the directory has been moved to
+            place = filesystem.absolute(filesystem.join(shown, fields["encoder_file"]))
+            encoder = dataclasses.replace(encoder, source=place)
         if encoder.fingerprint != fields["encoder_fingerprint"] or encoder.dimension != head.dimension:
             raise ModelError(f"{shown}: the encoder in model.json is not the head's; {_REMEDY}")
         return cls(

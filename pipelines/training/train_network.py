@@ -1,0 +1,337 @@
+"""From listed images to a published model with an encoder of its own: what cnn and finetune share."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines import inputs, options
+from pipelines.run_record import configuration_json
+from pipelines.training import assemble, export, gate, publish
+from pipelines.training.batches import Batches
+from pipelines.training.calibrate import calibrate
+from pipelines.training.class_weights import parse_class_weights
+from pipelines.training.classifier import Classifier
+from pipelines.training.features import Examples, Splits
+from pipelines.training.fit_head import Fit
+from pipelines.training.fit_network import Epoch, fit_network, rows_of
+from pipelines.training.measure import measure
+from pipelines.training.network_settings import NetworkSettings
+from pipelines.training.pixels import (
+    ERRORS_FILE,
+    PixelOptions,
+    Pixels,
+    list_references,
+    listing_digest,
+    read_pixels,
+)
+from pipelines.training.working_directory import working_directory
+from transforms.encoders.encoder import Encoder
+from transforms.encoders.golden import golden_images
+from transforms.encoders.resolve import load_encoder, resolve_encoder
+from transforms.encoders.specification import Preprocessing
+from transforms.errors import OptionError
+from transforms.files import filesystem
+from transforms.measures.evaluation import null_for_nan
+from transforms.model.directory import ModelDirectory
+from transforms.model.head import Array
+from transforms.shards.lanes import usable_cores
+from transforms.sources.columns import Columns
+from transforms.sources.dialects import Source, roots_of
+from transforms.sources.reference import ImageReference
+from transforms.sources.split import SplitRatios
+
+NETWORK_VERSION = 1
+"""Raised whenever the same images and configuration would give another network."""
+
+_ENCODED = 32  # images a call
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImagesConfiguration:
+    """Which images a network is trained on, and where the model goes."""
+
+    input: tuple[str, ...]
+    input_format: str | None
+    input_root: str | None
+    columns: Columns
+    split: str
+    max_failures: str
+    threads: int | None
+    image_timeout: float
+    trust_model: bool
+    model: str
+    work_dir: str | None
+    assert_accuracy_at_least: float | None
+    labels_output_file: str | None
+
+
+def add_images_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for each field of ImagesConfiguration."""
+    inputs.add_source_flags(parser)
+    parser.add_argument("--model", required=True, help="directory of the model; versions 1, 2 … are made in it")
+    parser.add_argument(
+        "--split",
+        default="80/10/10",
+        metavar="T/V/T",
+        help="shares of train, validation and test for images whose input does not say; as embed makes them",
+    )
+    parser.add_argument(
+        "--work-dir",
+        metavar="DIR",
+        help="where decoded pixels and checkpoints lie while it trains (default: in the model's directory)",
+    )
+    parser.add_argument(
+        "--assert-accuracy-at-least",
+        type=float,
+        metavar="X",
+        help="fail and export nothing below this accuracy on the test split (without one: validation)",
+    )
+    parser.add_argument("--labels-output-file", metavar="F", help="write the labels there, in the outputs' order")
+
+
+def images_configuration(flags: argparse.Namespace) -> ImagesConfiguration:
+    """Returns what the flags say.
+
+    Raises:
+      UsageError: a value that cannot be.
+    """
+    gate.check_threshold(flags.assert_accuracy_at_least)
+    publish.check_target(flags.model)
+    SplitRatios.parse(flags.split)
+    return ImagesConfiguration(
+        input=tuple(map(filesystem.absolute, flags.input)),
+        input_format=flags.input_format,
+        input_root=flags.input_root and filesystem.absolute(flags.input_root),
+        columns=inputs.columns_of(flags),
+        split=flags.split,
+        max_failures=inputs.check_max_failures(flags.max_failures),
+        threads=flags.threads,
+        image_timeout=flags.image_timeout,
+        trust_model=flags.trust_model,
+        model=filesystem.absolute(flags.model),
+        work_dir=flags.work_dir and os.path.abspath(flags.work_dir),
+        assert_accuracy_at_least=flags.assert_accuracy_at_least,
+        labels_output_file=flags.labels_output_file,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The images of a training.
+
+    Attributes:
+      sources: that were recognised.
+      references: of all images, in the order of reading.
+    """
+
+    sources: Sequence[Source]
+    references: Sequence[ImageReference]
+
+
+def list_inputs(configuration: ImagesConfiguration) -> Listing:
+    """Recognises the inputs and lists their images."""
+    sources = inputs.recognise_inputs(
+        configuration.input, configuration.input_format, configuration.input_root, configuration.columns
+    )
+    return Listing(sources=sources, references=list_references(sources))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkTraining:
+    """A training that is about to begin.
+
+    Attributes:
+      images: which images, and where the model goes.
+      listing: of them.
+      preprocessing: bytes to pixels.
+      settings: how it is trained.
+      build: makes the classifier, in its initial state, for the splits.
+      configuration: the command's; written into the model.
+      data: what else of the data the model should say, and what its digest depends on.
+      command: that repeats it.
+    """
+
+    images: ImagesConfiguration
+    listing: Listing
+    preprocessing: Preprocessing
+    settings: NetworkSettings
+    build: Callable[[Splits], Classifier]
+    configuration: Any
+    data: Mapping[str, Any]
+    command: str
+
+    def describe_data(self) -> dict[str, Any]:
+        """Returns which images are read."""
+        return {
+            "input": list(self.images.input),
+            "images": len(self.listing.references),
+            "images_sha256": listing_digest(self.listing.references),
+            "split": self.images.split,
+            **self.data,
+        }
+
+    def digest(self, data: Mapping[str, Any]) -> str:
+        """Returns 16 hexadecimal digits that are the same for equal data, settings and code."""
+        fields = {
+            "network_version": NETWORK_VERSION,
+            "data": {name: value for name, value in data.items() if name != "input"},
+            "preprocessing": dataclasses.asdict(self.preprocessing),
+            "configuration": {**configuration_json(self.configuration), "images": None},
+        }
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def train_network(training: NetworkTraining) -> dict[str, Any]:
+    """Trains a network and publishes it, unless equal data and configuration have made it already.
+
+    Returns:
+      What there is to say: the model, whether it is new, its labels, metrics and the seconds it took.
+    """
+    started = time.monotonic()
+    images = training.images
+    data = training.describe_data()
+    digest = training.digest(data)
+    model = publish.find_same(images.model, digest)
+    made = model is None
+    if model is None:
+        with working_directory(images.model, images.work_dir, digest) as work:
+            version = _train(training, data, digest, work)
+        model = ModelDirectory.open(filesystem.join(images.model, str(version)))
+    else:
+        gate.check_accuracy(model.metrics, images.assert_accuracy_at_least)
+    if images.labels_output_file:
+        export.write_labels(images.labels_output_file, model.labels)
+    return {
+        "model": model.path,
+        "version": model.version,
+        "made": made,
+        "labels": list(model.labels),
+        "seconds": round(time.monotonic() - started, 3),
+        "metrics": model.metrics,
+        "data": model.data,
+    }
+
+
+def _train(training: NetworkTraining, data: dict[str, Any], digest: str, work: str) -> int:
+    images, settings = training.images, training.settings
+    ratios = SplitRatios.parse(images.split)
+    pixel_options = PixelOptions(
+        preprocessing=training.preprocessing,
+        roots=roots_of(training.listing.sources),
+        split=ratios,
+        max_failures=images.max_failures,
+        threads=images.threads or 0,
+        timeout_seconds=images.image_timeout,
+    )
+    pixels = read_pixels(training.listing.references, pixel_options, work)
+    splits = pixels.splits(ratios, ", ".join(images.input))
+    for warning in splits.warnings:
+        print(f"heliograph: note: {warning}", file=sys.stderr)
+    classifier = training.build(splits)
+    history = _fit(classifier, pixels, splits, settings, work, images.threads or usable_cores())
+    trained = _export(classifier, pixels, splits, history, training, data, digest, work)
+    gate.check_accuracy(trained.metrics, images.assert_accuracy_at_least)
+    return assemble.publish_training(trained, images.model, images.trust_model)
+
+
+def _fit(
+    classifier: Classifier, pixels: Pixels, splits: Splits, settings: NetworkSettings, work: str, threads: int
+) -> list[Epoch]:
+    batches = Batches(
+        array=pixels.array, size=settings.batch_size, augment=settings.augment, seed=settings.seed, threads=threads
+    )
+    several = len(splits.train.targets) if splits.train.several else None
+    counts = splits.train.counts(len(splits.labels))
+    weights = parse_class_weights(settings.class_weights, splits.labels, counts, several)
+    validation = splits.validation.known(len(splits.labels))
+    return fit_network(classifier, batches, splits.train, validation, weights, settings, work)
+
+
+def _export(
+    classifier: Classifier,
+    pixels: Pixels,
+    splits: Splits,
+    history: Sequence[Epoch],
+    training: NetworkTraining,
+    data: dict[str, Any],
+    digest: str,
+    work: str,
+) -> assemble.Training:
+    """Takes the network apart into encoder and head, and measures them as any other."""
+    path = classifier.encoder.save(work)
+    specification = resolve_encoder(
+        path,
+        resize=training.preprocessing.resize,
+        exact_decode=training.preprocessing.exact_decode,
+        trust_model=training.images.trust_model,
+    )
+    encoder = load_encoder(specification, trust_model=training.images.trust_model)
+    encoded = dataclasses.replace(
+        splits,
+        train=_encode(encoder, pixels.array, splits.train),
+        validation=_encode(encoder, pixels.array, splits.validation),
+        test=_encode(encoder, pixels.array, splits.test),
+    )
+    validation = encoded.validation.known(len(splits.labels))
+    head, temperature = calibrate(classifier.head(), validation)
+    best = min(history, key=lambda epoch: epoch.validation_loss)
+    if not best.epoch:
+        print(
+            "heliograph: note: no epoch was better than the model it began with; lower --learning-rate", file=sys.stderr
+        )
+    fit = Fit(head=head, validation_loss=best.validation_loss, epochs=len(history) - 1, attempts=())
+    metrics = assemble.collect_metrics(encoded, fit, head, temperature)
+    metrics["train"] = measure(head, encoded.train, splits.foreign_labels)
+    metrics["failed"] = pixels.failures
+    metrics["fit"] |= {
+        "best_epoch": best.epoch,
+        "history": [null_for_nan(dataclasses.asdict(epoch)) for epoch in history],
+        "trained_weights": sum(int(np.prod(variable.shape)) for variable in classifier.trained),
+    }
+    copies = {os.path.basename(path): path}
+    errors = os.path.join(work, ERRORS_FILE)
+    return assemble.Training(
+        source=assemble.Source(
+            specification=specification, golden=encoder.encode(golden_images(specification)), data=data, digest=digest
+        ),
+        head=head,
+        metrics=metrics,
+        configuration=configuration_json(training.configuration),
+        command=training.command,
+        encoder_file=os.path.basename(path),
+        copies=copies | ({ERRORS_FILE: errors} if os.path.exists(errors) else {}),
+    )
+
+
+def _encode(encoder: Encoder, array: npt.NDArray[np.uint8], examples: Examples) -> Examples:
+    """Puts the vectors of images in place of the numbers of their rows."""
+    rows = rows_of(examples)
+    vectors: Array = np.zeros((len(rows), encoder.specification.dimension), np.float32)
+    for start in range(0, len(rows), _ENCODED):
+        chosen = rows[start : start + _ENCODED]
+        vectors[start : start + len(chosen)] = encoder.encode(array[chosen])
+    return dataclasses.replace(examples, vectors=vectors)
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parses a command line that runs no pipeline.
+
+    Raises:
+      OptionError: for flags of Beam's.
+    """
+    flags, beam_args = options.parse(parser, argv)
+    if beam_args:
+        name = parser.prog.split()[-1]
+        raise OptionError(f"{name} runs no pipeline, so {beam_args[0]} has no effect; leave it out")
+    return flags
