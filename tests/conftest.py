@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.emulators import emulator
 from tests.photographs import write_folder
 
 if TYPE_CHECKING:
@@ -62,3 +63,20 @@ def model(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "shapes"
     assert train.main(["--store", str(store), "--model", str(path), "--train-epochs", "20"]) == 0
     return path
+
+
+@pytest.fixture(scope="session", params=["s3", "gs"])
+def object_store(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """An emulator of S3, then one of Cloud Storage: the environment that points at it, and the ADDRESS of a bucket."""
+    if request.param == "gs":
+        pytest.importorskip("google.cloud.storage", reason="pip install 'heliograph[gcp]'")
+    with emulator(request.param) as environment:
+        yield environment
+
+
+@pytest.fixture
+def bucket(object_store: dict[str, str], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty directory on S3, then of one on Cloud Storage."""
+    for name, value in object_store.items():
+        monkeypatch.setenv(name, value)
+    return f"{object_store['ADDRESS']}/{request.node.originalname}"

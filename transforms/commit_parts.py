@@ -137,7 +137,7 @@ def commit_predictions(
     for result in results:
         final = {kind: _prediction_name(kind, result.name) for kind in result.files}
         publish_files(output, {file: final[kind] for kind, file in result.files.items()})
-        workspace.finish(dataclasses.replace(result, files=final, resumed=False))
+        workspace.replace(dataclasses.replace(result, files=final, resumed=False))
         files += final.values()
     address = join(output, "run.json")
     record |= {

@@ -4,6 +4,7 @@ HeliographError                   the root; a command ends with its ``exit_statu
 ├── UsageError            (2)     a mistake in the call: the message names the value and the remedy
 │   ├── OptionError               a flag's value, or a combination of flags
 │   ├── InputError                what ``--input`` names
+│   │   └── AccessError           an object store that does not answer, or not without credentials
 │   ├── StoreError                what ``--store`` names
 │   ├── EncoderError              what ``--encoder`` names
 │   └── ModelError                what ``--model`` names
@@ -60,6 +61,10 @@ class OptionError(UsageError):
 
 class InputError(UsageError):
     """The input does not exist, is empty or cannot be understood."""
+
+
+class AccessError(InputError):
+    """An object store does not answer, or asks for credentials that are not there."""
 
 
 class StoreError(UsageError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import functools
 import os
 import re
@@ -11,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from pyarrow import fs
 
 from transforms.errors import InputError, OptionError
+from transforms.files import objects
 
 SCHEMES = ("file", "gs", "s3")
 """The schemes that an address may have; a plain path has none."""
@@ -59,23 +62,52 @@ def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
 
     Raises:
       InputError: for an address that check_uri refuses.
+      AccessError: the object store does not answer, or not without credentials.
     """
     check_uri(uri)
     if is_local(uri):
         return _LOCAL, local_path(uri)
-    endpoints = (os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("STORAGE_EMULATOR_HOST"))
-    return _client(scheme_of(uri), *endpoints), uri.split("://", 1)[1].rstrip("/")
+    client, path = open_objects(uri)
+    scheme = scheme_of(uri)
+    return _remote(scheme, objects.endpoint(scheme), client.anonymous), path
+
+
+def open_objects(uri: str) -> tuple[objects.ObjectClient, str]:
+    """Opens the object store that ``uri`` lies on; returns it and ``bucket/name``.
+
+    Raises:
+      InputError, AccessError: as open_filesystem.
+    """
+    check_uri(uri)
+    path = uri.split("://", 1)[1].rstrip("/")
+    bucket = path.split("/", 1)[0]
+    if not bucket:
+        raise InputError(f"{uri!r} names no bucket; write {scheme_of(uri)}://BUCKET/NAME")
+    return objects.connect(scheme_of(uri), bucket), path
 
 
 @functools.lru_cache
-def _client(scheme: str, s3_endpoint: str | None, gcs_endpoint: str | None) -> fs.FileSystem:
-    """Makes one client a process, since each brings its own threads and connections."""
+def _remote(scheme: str, endpoint: str | None, anonymous: bool) -> fs.FileSystem:
+    """Makes one file system a process, since each brings its own threads and connections."""
     if scheme == "s3":
-        return fs.S3FileSystem(endpoint_override=s3_endpoint)
-    if not gcs_endpoint:
-        return fs.GcsFileSystem()
-    host = urlsplit(gcs_endpoint if "://" in gcs_endpoint else f"http://{gcs_endpoint}")
-    return fs.GcsFileSystem(anonymous=True, scheme=host.scheme, endpoint_override=host.netloc)
+        return fs.S3FileSystem(
+            endpoint_override=endpoint,
+            anonymous=anonymous,
+            connect_timeout=objects.CONNECT_SECONDS,
+            request_timeout=objects.READ_SECONDS,
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=objects.ATTEMPTS),
+        )
+    from transforms.files.directories import with_directories
+
+    address = urlsplit(endpoint or "")
+    return with_directories(
+        fs.GcsFileSystem(
+            anonymous=anonymous,
+            scheme=address.scheme or None,
+            endpoint_override=address.netloc or None,
+            retry_time_limit=datetime.timedelta(seconds=objects.READ_SECONDS),
+        )
+    )
 
 
 def check_writable(flag: str, address: str) -> str:
@@ -92,6 +124,7 @@ def check_writable(flag: str, address: str) -> str:
     except InputError as error:
         raise OptionError(f"{flag}: {error}") from error
     if not is_local(address):
+        _check_bucket(flag, address)
         return address.rstrip("/")
     path = local_path(address)
     existing = path
@@ -104,6 +137,17 @@ def check_writable(flag: str, address: str) -> str:
     return path
 
 
+def _check_bucket(flag: str, address: str) -> None:
+    filesystem, path = open_filesystem(address)
+    bucket = path.split("/", 1)[0]
+    try:
+        found = filesystem.get_file_info(bucket).type
+    except OSError:
+        return  # one may be allowed to write objects and not to look at their bucket
+    if found == fs.FileType.NotFound:
+        raise OptionError(f"{flag} {address}: there is no bucket {bucket}; make it, or name another")
+
+
 def absolute(address: str) -> str:
     """Returns an address that means the same in any directory."""
     return local_path(address) if is_local(address) else address
@@ -114,25 +158,62 @@ def join(root: str, *parts: str) -> str:
     return "/".join([root.rstrip("/"), *parts])
 
 
+def create(uri: str, data: bytes) -> bool:
+    """Writes a small file unless there is one, whole or not at all; parents are made as needed.
+
+    Of several that try at the same time, one succeeds.
+
+    Returns:
+      Whether the file was written.
+    """
+    if not is_local(uri):
+        client, name = open_objects(uri)
+        return client.create(name, data)
+    path = local_path(uri)
+    temporary = _write_temporary(path, data)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except PermissionError:  # a file system without hard links
+        if os.path.lexists(path):
+            return False
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+    return True
+
+
 def write_atomically(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
     """Writes a small file that readers see whole or not at all; parents are made as needed."""
-    parent = path.rsplit("/", 1)[0]
-    filesystem.create_dir(parent, recursive=True)
     if not isinstance(filesystem, fs.LocalFileSystem):
         with filesystem.open_output_stream(path) as stream:  # an object appears when it is complete
             stream.write(data)
         return
+    temporary = _write_temporary(path, data)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _write_temporary(path: str, data: bytes) -> str:
+    """Writes a file beside ``path`` and onto the disk; returns its path."""
+    parent = os.path.dirname(path)
+    os.makedirs(parent, exist_ok=True)
     temporary = f"{parent}/.{uuid.uuid4().hex}.tmp"
     try:
         with open(temporary, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+    return temporary
 
 
 def read_bytes(filesystem: fs.FileSystem, path: str) -> bytes:

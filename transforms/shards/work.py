@@ -81,8 +81,7 @@ class ShardWork:
         files = sink.files()
         if letters:
             files["errors"] = self._write_dead_letters(name, letters)
-        result = self._result(name, files, counts, letters, before)
-        self.workspace.finish(result)
+        result = self.workspace.finish(self._result(name, files, counts, letters, before))
         self.heartbeat.add(now=True)
         return result
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 
 from pyarrow import fs
 
-from transforms.files.filesystem import is_local, join, open_filesystem, read_bytes, write_atomically
+from transforms.files.filesystem import create, is_local, join, open_filesystem, read_bytes, write_atomically
 from transforms.shards.shard import ShardResult
 
 WORK_DIRECTORY = "_work"
@@ -68,8 +68,23 @@ class Workspace:
         infos = filesystem.get_file_info([join(root, file) for file in files.values()])
         return {kind: info.size for kind, info in zip(files, infos, strict=True)}
 
-    def finish(self, result: ShardResult) -> None:
-        """Writes the marker: from now on the shard is done."""
+    def finish(self, result: ShardResult) -> ShardResult:
+        """Makes the marker: from now on the shard is done.
+
+        Of several attempts that end at the same moment one makes it; the files of the others are orphans.
+
+        Returns:
+          The result that counts: the first one's, or this one where the marker there is not to be believed.
+        """
+        if create(self.path("shards", f"{result.name}.json"), result.to_json().encode()):
+            return result
+        first = self.find(result.name, result.run_id)
+        if first is None:
+            self.replace(result)
+        return first or result
+
+    def replace(self, result: ShardResult) -> None:
+        """Writes the marker, whatever was there."""
         filesystem, path = open_filesystem(self.path("shards", f"{result.name}.json"))
         write_atomically(filesystem, path, result.to_json().encode())
 

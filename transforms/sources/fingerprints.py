@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from transforms.errors import HeliographError
-from transforms.files.filesystem import is_local, open_filesystem, scheme_of
-from transforms.sources.folder import info_fingerprint
+from transforms.errors import AccessError, InputError
+from transforms.files import objects
+from transforms.files.filesystem import is_local, open_objects
 from transforms.sources.reference import ImageReference
 
 BATCH = 1000
@@ -15,9 +15,12 @@ BATCH = 1000
 
 
 def with_fingerprints(references: Iterable[ImageReference]) -> Iterator[ImageReference]:
-    """Adds size and time to references of object stores that have none, so that unchanged ones are not read again.
+    """Adds etag or generation to references of object stores that have none, so that unchanged ones are not read again.
 
-    A store that cannot be asked is asked no more; its references stay without, and are read.
+    A bucket that cannot be asked is asked no more; its references stay without, and are read.
+
+    Raises:
+      AccessError: an object store does not answer at all, or not without credentials.
     """
     remaining, size = iter(references), 1
     silent: set[str] = set()
@@ -35,12 +38,18 @@ def _lacks_one(reference: ImageReference) -> bool:
 
 def _fingerprints(uris: list[str], silent: set[str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for scheme in {scheme_of(uri) for uri in uris} - silent:
-        ours = [uri for uri in uris if scheme_of(uri) == scheme]
+    for bucket in {_bucket(uri) for uri in uris} - silent:
+        ours = [uri for uri in uris if _bucket(uri) == bucket]
         try:
-            filesystem, _ = open_filesystem(ours[0])
-            infos = filesystem.get_file_info([uri.split("://", 1)[1] for uri in ours])
-            found |= {uri: info_fingerprint(info) for uri, info in zip(ours, infos, strict=True)}
-        except (OSError, ValueError, HeliographError):
-            silent.add(scheme)
+            client, _ = open_objects(bucket)
+            paths = [uri.split("://", 1)[1] for uri in ours]
+            found |= zip(ours, objects.fingerprints(client, paths), strict=True)
+        except AccessError:
+            raise
+        except (OSError, InputError):
+            silent.add(bucket)
     return found
+
+
+def _bucket(uri: str) -> str:
+    return "/".join(uri.split("/", 3)[:3])

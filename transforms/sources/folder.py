@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pyarrow import fs
 
 from transforms.errors import ErrorClass, InputError
-from transforms.files.filesystem import is_local, local_path, open_filesystem, scheme_of
+from transforms.files.filesystem import is_local, local_path, open_filesystem, open_objects, scheme_of
 from transforms.sources.reference import ImageReference
 
 IMAGE_SUFFIXES = frozenset(
@@ -108,11 +108,14 @@ def local_fingerprint(path: str) -> str:
 
 
 def fingerprint_of(uri: str) -> str:
-    """Returns size and modification time of a file, empty when it cannot be looked at."""
+    """Returns a text that another content of the file would not have, empty when it cannot be looked at.
+
+    It is size and modification time of a local file, etag (S3) or generation (Cloud Storage) of an object.
+    """
     if is_local(uri):
         return local_fingerprint(local_path(uri))
-    filesystem, path = open_filesystem(uri)
-    return info_fingerprint(filesystem.get_file_info(path))
+    client, path = open_objects(uri)
+    return client.fingerprint(path)
 
 
 def _reference(uri: str, fingerprint: str, root: str, splits: bool) -> ImageReference:
@@ -156,17 +159,11 @@ def _walk_local(root: str) -> Iterator[tuple[str, str]]:
 
 
 def _walk_remote(root: str) -> Iterator[tuple[str, str]]:
-    filesystem, path = open_filesystem(root)
+    client, path = open_objects(root)
     prefix = f"{scheme_of(root)}://"
-    for info in sorted(filesystem.get_file_info(fs.FileSelector(path, recursive=True)), key=lambda i: i.path):
-        hidden = any(part.startswith(".") for part in info.path[len(path) :].split("/"))
-        if info.type == fs.FileType.File and not hidden:
-            yield prefix + info.path, info_fingerprint(info)
-
-
-def info_fingerprint(info: fs.FileInfo) -> str:
-    """Returns size and modification time of an object, empty when there is none."""
-    return f"{info.size}-{info.mtime_ns}" if info.type == fs.FileType.File else ""
+    for entry in client.walk(path):
+        if "/." not in entry.path[len(path) :]:
+            yield prefix + entry.path, entry.fingerprint
 
 
 def _list_remote_glob(pattern: str) -> Iterator[ImageReference]:

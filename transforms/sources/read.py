@@ -8,11 +8,13 @@ import stat
 import time
 from collections.abc import Sequence
 
-from transforms.errors import ErrorClass, HeliographError, ImageError
+from transforms.errors import AccessError, ErrorClass, ImageError, InputError
 from transforms.files.filesystem import is_local, local_path, open_filesystem
 
 ATTEMPTS = 3
 """How often a read is tried before it is a dead letter."""
+PIECE_BYTES = 1 << 22
+"""Read of an object at once: nearly every image is one piece."""
 PAUSE_SECONDS = 0.1
 """Before the second attempt; doubled before each further one."""
 
@@ -81,12 +83,16 @@ def _resolved(root: str) -> str:
 def _read_remote(uri: str, max_bytes: int) -> bytes:
     try:
         filesystem, path = open_filesystem(uri)
-    except HeliographError as error:
+    except AccessError as error:
+        raise ImageError(ErrorClass.READ_ERROR, str(error), "AccessError") from error
+    except InputError as error:
         raise ImageError(ErrorClass.FORBIDDEN_URI, str(error)) from error
-    with filesystem.open_input_file(path) as stream:
-        _check_size(uri, stream.size(), max_bytes)
-        data: bytes = stream.read()
-        return data
+    data = b""
+    with filesystem.open_input_stream(path) as stream:  # one request, where a file to seek in costs several
+        while len(data) <= max_bytes and (piece := stream.read(PIECE_BYTES)):
+            data += piece
+    _check_size(uri, len(data), max_bytes)
+    return data
 
 
 def _check_size(uri: str, size: int, max_bytes: int) -> None:

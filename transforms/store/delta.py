@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,8 +13,15 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from transforms.errors import CommitError, StoreError
-from transforms.files import filesystem
+from transforms.files import filesystem, objects
 
+_PROVIDERS = {"s3": "AWS", "gs": "GOOGLE"}
+_PATIENCE = {
+    "connect_timeout": f"{objects.CONNECT_SECONDS:g}s",
+    "timeout": f"{objects.READ_SECONDS:g}s",
+    "max_retries": str(objects.ATTEMPTS),
+    "retry_timeout": f"{objects.READ_SECONDS:g}s",
+}
 _DECORATION = re.compile(r"\x1b\[[0-9;]*m|↳")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
@@ -53,16 +59,19 @@ def normal_path(path: str) -> str:
 
 
 def storage_options(path: str) -> dict[str, str] | None:
-    """Returns what deltalake must be told about an emulator; credentials it takes from the environment."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-    if filesystem.scheme_of(path) == "s3" and endpoint.startswith("http://"):
-        return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
-    if filesystem.scheme_of(path) == "gs" and emulator:
-        base = emulator if "://" in emulator else f"http://{emulator}"
-        account = {"gcs_base_url": base, "disable_oauth": True, "client_email": "", "private_key": ""}
-        return {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps({**account, "private_key_id": ""})}
-    return None
+    """Returns what deltalake must be told of an object store; credentials it takes from the environment."""
+    if filesystem.is_local(path):
+        return None
+    scheme = filesystem.scheme_of(path)
+    client, _ = filesystem.open_objects(path)
+    options = {**_PATIENCE, f"{_PROVIDERS[scheme]}_SKIP_SIGNATURE": str(client.anonymous).lower()}
+    endpoint = objects.endpoint(scheme)
+    if endpoint and scheme == "s3":
+        options |= {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": str(endpoint.startswith("http://")).lower()}
+    elif endpoint:
+        account = {"gcs_base_url": endpoint, "disable_oauth": True, "client_email": "", "private_key": ""}
+        options["GOOGLE_SERVICE_ACCOUNT_KEY"] = json.dumps({**account, "private_key_id": ""})
+    return options
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ AtVersion = int | datetime.datetime | None
 """A version by number or by time; None is the newest."""
 
 _ENTRY = re.compile(r"(\d{20})\.json")
+_COMMITTED = re.compile(r"\d{20}\.(json|checkpoint.*parquet)|_last_checkpoint")
 _OURS = "heliograph."
 _COUNTS = ("listed", "embedded", "reused", "failed")
 
@@ -97,6 +98,14 @@ def resolve_version(path: str, at: AtVersion) -> int | None:
         since = f"begins at {earliest.isoformat(timespec='seconds')}" if earliest else "has no dated version"
         raise StoreError(f"{path} has no version of {moment.isoformat(timespec='seconds')}: it {since}")
     return found
+
+
+def has_log(path: str) -> bool:
+    """Returns whether a Delta log lies below ``path``; deltalake's own answer keeps all threads waiting meanwhile."""
+    system, base = open_filesystem(path)
+    with delta.errors_as(StoreError, f"{path} cannot be looked at"):
+        infos = system.get_file_info(fs.FileSelector(join(base, "_delta_log"), allow_not_found=True))
+    return any(_COMMITTED.fullmatch(info.base_name) for info in infos)
 
 
 def read_log(path: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:

@@ -16,7 +16,7 @@ from transforms.errors import StoreError
 from transforms.store import commit, delta
 from transforms.store.commit import Committed
 from transforms.store.delta import DataFile
-from transforms.store.log import AtVersion, resolve_version
+from transforms.store.log import AtVersion, has_log, resolve_version
 from transforms.store.schema import (
     feature_schema,
     file_metadata,
@@ -104,8 +104,7 @@ class FeatureTable:
         place = delta.normal_path(path)
         if os.path.isfile(place):
             return False
-        with delta.errors_as(StoreError, f"{place} cannot be looked at"):
-            return DeltaTable.is_deltatable(place, delta.storage_options(place))
+        return has_log(place)
 
     @property
     def schema(self) -> pa.Schema:
