@@ -57,7 +57,8 @@ class CloudStorageClient(ObjectClient):
     def probe(self, bucket: str) -> None:
         """Asks for one object."""
         try:
-            list(self._gcs.list_blobs(bucket, max_results=1, fields=self._FIELDS, **self._call))
+            quickly = self._call | {"retry": DEFAULT_RETRY.with_timeout(CONNECT_SECONDS)}
+            list(self._gcs.list_blobs(bucket, max_results=1, fields=self._FIELDS, **quickly))
         except (Unauthorized, Forbidden) as error:
             if self.anonymous:
                 raise no_credentials("gs", bucket) from error
@@ -66,7 +67,7 @@ class CloudStorageClient(ObjectClient):
         except RefreshError as error:
             raise credentials_refused("gs", bucket, error) from error
         except (RetryError, TransportError, RequestException) as error:
-            raise unreachable("gs", bucket, error.__cause__ or error) from error  # type: ignore[arg-type]
+            raise unreachable("gs", bucket, error) from error
         except GoogleAPICallError:
             return  # a bucket that is not there, or not to be listed, is told by what is done to it
 

@@ -152,7 +152,10 @@ def credentials_refused(scheme: str, bucket: str, error: Exception) -> AccessErr
 def unreachable(scheme: str, bucket: str, error: BaseException) -> AccessError:
     """Returns the error of a store that does not answer."""
     names = " or ".join(_ENDPOINTS[scheme])
-    reason = " ".join(str(error).split())[:200]
+    cause = error
+    while cause.__cause__ or cause.__context__:
+        cause = cause.__cause__ or cause.__context__ or cause
+    reason = " ".join(str(cause).split())[:200]
     return AccessError(f"{scheme}://{bucket} cannot be reached ({reason}); check the network, and {names} if it is set")
 
 

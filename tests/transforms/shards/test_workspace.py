@@ -52,3 +52,19 @@ def test_heartbeats_of_all_workers_add_up(tmp_path: Path) -> None:
     assert workspace.read_progress("run") == Progress(planned=10, done=5, failed=1, resumed=2)
     workspace.clear_progress("run")
     assert workspace.read_progress("run") == Progress()
+
+
+def test_of_two_attempts_the_first_one_counts(tmp_path: Path) -> None:
+    workspace = Workspace(root=str(tmp_path))
+    first, second = (dataclasses.replace(result(), files={}, sizes={}, rows=rows) for rows in (1, 2))
+    assert workspace.finish(first) == first
+    assert workspace.finish(second) == first
+
+
+def test_a_marker_that_is_not_believed_is_replaced(tmp_path: Path) -> None:
+    workspace = Workspace(root=str(tmp_path))
+    gone = dataclasses.replace(result(), files={"data": "data/gone.parquet"}, sizes={"data": 1})
+    again = dataclasses.replace(result(), files={}, sizes={})
+    assert workspace.finish(gone) == gone
+    assert workspace.finish(again) == again
+    assert workspace.find(again.name, again.run_id) == again
