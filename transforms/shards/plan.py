@@ -24,11 +24,11 @@ from transforms.files.runs import GROUP_ROWS, KEY, KEY_BYTES, keys_of, read_rows
 from transforms.shards.shard import Shard
 from transforms.sources.reference import ImageReference
 from transforms.sources.split import SplitRatios
-from transforms.store.read import read_file
+from transforms.store.read import pairs_of, read_file
 
 NEW, CHANGED, RELABELLED, REUSED, REMOVED, LISTED = "new", "changed", "relabelled", "reused", "removed", "listed"
 
-KNOWN_COLUMNS = ("image_id", "image_uri", "source_fingerprint", "labels", "split", "group", "attributes", "sha256")
+KNOWN_COLUMNS = ("image_id", "image_uri", "source_fingerprint", "labels", "split", "group", "sha256", "attributes")
 
 LISTED_SCHEMA = pa.schema(
     [
@@ -118,7 +118,7 @@ def listed_row(reference: ImageReference) -> tuple[bytes, int, bytes, int, bytes
     key = key_of(reference.uri)
     state = 0
     if reference.fingerprint and not reference.problem:
-        state = _state(reference, reference.split)
+        state = _state(reference.fingerprint, reference.metadata_digest, reference.split)
     container, ordinal = b"", int.from_bytes(key[4:12], "big")
     member = reference.member
     if member is not None:
@@ -129,16 +129,13 @@ def listed_row(reference: ImageReference) -> tuple[bytes, int, bytes, int, bytes
 def known_rows(data_file: str, scopes: Collection[str], split: SplitRatios | None) -> Iterator[tuple[Any, ...]]:
     """Yields each image of one data file of a table as a row of KNOWN_SCHEMA; see known_row."""
     for batch in read_file(data_file, KNOWN_COLUMNS, views=(0,)):
-        for row in batch.to_pylist():
-            reference = ImageReference(
-                uri=row["image_uri"],
-                fingerprint=row["source_fingerprint"] or "",
-                labels=tuple(row["labels"] or ()),
-                split=row["split"] or "",
-                group=row["group"] or "",
-                attributes=tuple(sorted(row["attributes"] or ())),
-            )
-            yield known_row(reference, row["image_id"], row["sha256"] or "", scopes, split)
+        columns = [batch.column(name).to_pylist() for name in KNOWN_COLUMNS[:-1]]
+        for image_id, uri, fingerprint, labels, part, group, sha256, attributes in zip(
+            *columns, pairs_of(batch.column("attributes")), strict=True
+        ):
+            pairs = tuple(sorted(attributes))
+            stored = ImageReference(uri, fingerprint or "", tuple(labels or ()), part or "", group or "", pairs)
+            yield known_row(stored, image_id, sha256 or "", scopes, split)
 
 
 def known_row(
@@ -154,12 +151,13 @@ def known_row(
       split: that images without a split of their own fall into; None when splits do not matter.
     """
     natural = split.assign(stored.group or sha256) if split else stored.split
+    digest = stored.metadata_digest
     return (
         key_of(stored.uri, bytes.fromhex(image_id)),
-        _state(stored, stored.split),
-        _state(stored, "") if natural == stored.split else 0,
+        _state(stored.fingerprint, digest, stored.split),
+        _state(stored.fingerprint, digest, "") if natural == stored.split else 0,
         stored.uri.startswith(tuple(scope for scope in scopes if scope)),
-        json.dumps(KnownImage(stored.fingerprint, stored.metadata_digest, stored.split, sha256)).encode(),
+        json.dumps(KnownImage(stored.fingerprint, digest, stored.split, sha256)).encode(),
     )
 
 
@@ -312,9 +310,9 @@ def _flags(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     return flags.astype(bool)
 
 
-def _state(reference: ImageReference, split: str) -> int:
+def _state(fingerprint: str, metadata_digest: str, split: str) -> int:
     """Returns 8 bytes of the hash of all that makes a row; never 0."""
-    said = f"{reference.fingerprint} {split} {reference.metadata_digest}"
+    said = f"{fingerprint} {split} {metadata_digest}"
     return int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], "big") or 1
 
 

@@ -293,13 +293,13 @@ def _features(matrix: np.ndarray, metadata: pa.Table) -> Features:
         elif name == "labels":
             fields["labels"] = [tuple(value or ()) for value in column.to_pylist()]
         elif name == "attributes":
-            fields["attributes"] = [dict(row) for chunk in column.chunks for row in _pairs(chunk)]
+            fields["attributes"] = [dict(row) for chunk in column.chunks for row in pairs_of(chunk)]
         else:
             fields[names.get(name, name)] = column.to_pylist()
     return Features(embeddings=matrix, **fields)
 
 
-def _pairs(chunk: pa.MapArray) -> Iterator[list[tuple[str, str]]]:
+def pairs_of(chunk: pa.MapArray) -> Iterator[list[tuple[str, str]]]:
     """Yields the pairs of each row from the flat columns; ``to_pylist`` of a map is ten times slower."""
     offsets = chunk.offsets.to_pylist()
     pairs = list(zip(chunk.keys.to_pylist(), chunk.items.to_pylist(), strict=True))
