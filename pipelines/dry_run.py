@@ -82,7 +82,7 @@ def _plan(graph: EmbedGraph, beam_args: Sequence[str]) -> dict[str, Any]:
         if graph.embed.version is not None:
             table = FeatureTable.open(graph.embed.table, graph.embed.version)
             gone = [address for address, _ in read("gone")]
-            moves = find_moves(table, shards, gone, step.scopes, graph.embed.roots)
+            moves = find_moves(table, shards, gone, step.scopes, graph.embed.roots, f"{directory}/contents")
             plan["moved"] = moves.moved if moves.read < MOST_READ else round(moves.moved / moves.read * plan["new"])
             plan["new"] -= plan["moved"]
         return {**plan, "shards": len(shards), "table": graph.embed.table}

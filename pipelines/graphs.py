@@ -16,6 +16,7 @@ from transforms.commit_parts import CommitOptions, CommitParts, commit_features,
 from transforms.embed_shards import EmbedShards
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import TooManyFailuresError
+from transforms.index_contents import IndexContents
 from transforms.list_images import ListImages
 from transforms.model.directory import ModelDirectory
 from transforms.plan_shards import AnnouncePlan, PlanShards, images_of
@@ -123,7 +124,8 @@ class EmbedGraph:
         listed = pipeline | beam.Create(list(self.sources)) | ListImages(only=self.only)
         shards, planned, gone = listed | self.plan(directory)
         announced = shards | AnnouncePlan(workspace=workspace, run_id=self.embed.run_id, count=images_of)
-        results = announced | EmbedShards(options=self.embed)
+        contents = pipeline | IndexContents(table=self.embed.table, version=self.embed.version, directory=directory)
+        results = announced | EmbedShards(options=self.embed, contents=contents)
         if not self.sync:
             gone = pipeline | "GoneStay" >> beam.Create([], reshuffle=False)
         _ = (results, planned, gone) | CommitParts(

@@ -20,7 +20,7 @@ from transforms.shards.plan import PlannedShard
 from transforms.sources.members import MemberReader
 from transforms.sources.read import read_image
 from transforms.sources.reference import ImageReference
-from transforms.store.index import ContentIndex, StoredImage
+from transforms.store.index import StoredImage, open_index
 from transforms.store.table import FeatureTable
 
 MOST_READ = 10_000
@@ -48,6 +48,7 @@ def find_moves(
     gone: Sequence[str],
     scopes: Sequence[str],
     roots: Sequence[str],
+    directory: str,
 ) -> Moves:
     """Compares the content of planned new images with the table's.
 
@@ -56,6 +57,7 @@ def find_moves(
       gone: files with the ids of the images that were removed.
       scopes: beginnings of addresses that were listed in full.
       roots: folders below which images must lie.
+      directory: for files of this call.
     """
     new = list(islice(_new_images(shards), MOST_READ))
     if not new:
@@ -76,7 +78,7 @@ def find_moves(
     with ThreadPoolExecutor(_THREADS) as pool:
         digests = list(pool.map(digest, new))
     members.close()
-    known = ContentIndex(table).locate(filter(None, digests))
+    known = open_index(table, directory).locate(filter(None, digests))
     removed = _removed({image.image_id for images in known.values() for image in images}, gone)
     left = {sha256 for sha256, images in known.items() if any(_is_gone(image, removed, scopes) for image in images)}
     return Moves(moved=sum(sha256 in left for sha256 in digests), read=len(new))

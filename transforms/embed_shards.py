@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from transforms.files.runs import Run
 from transforms.shards.embedder import EmbedOptions, ShardEmbedder
 from transforms.shards.plan import PlannedShard
 from transforms.shards.shard import ShardResult
@@ -16,13 +17,19 @@ from transforms.shards.shard import ShardResult
 
 @dataclasses.dataclass(kw_only=True)
 class EmbedShards(beam.PTransform):
-    """Packed PlannedShards to ShardResults as JSON; reading, decoding and encoding happen in one DoFn."""
+    """Packed PlannedShards to ShardResults as JSON; reading, decoding and encoding happen in one DoFn.
+
+    Attributes:
+      options: how it is embedded.
+      contents: packed runs of IndexContents.
+    """
 
     options: EmbedOptions
+    contents: beam.PCollection
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         """Maps ShardEmbedder.embed."""
-        return shards | "EmbedShard" >> beam.ParDo(_EmbedShard(self.options))
+        return shards | "EmbedShard" >> beam.ParDo(_EmbedShard(self.options), beam.pvalue.AsList(self.contents))
 
 
 class _EmbedShard(beam.DoFn):  # type: ignore[misc]
@@ -34,8 +41,8 @@ class _EmbedShard(beam.DoFn):  # type: ignore[misc]
     def setup(self) -> None:
         self._embedder = ShardEmbedder(self._options, observe_inference)
 
-    def process(self, shard: tuple[Any, ...]) -> Iterator[str]:
-        result = self._embedder.embed(PlannedShard(*shard).load())
+    def process(self, shard: tuple[Any, ...], contents: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+        result = self._embedder.embed(PlannedShard(*shard).load(), [Run(*run) for run in contents])
         count_result(result)
         yield result.to_json()
 

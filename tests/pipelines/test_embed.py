@@ -24,6 +24,7 @@ from tests.flags import BEAM_FLAGS
 from tests.photographs import LABELS, draw, encoded, write_folder
 from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.images.decode import decode_image
+from transforms.store import index
 from transforms.store.catalog import open_table
 from transforms.store.read import Features, read_features
 
@@ -84,7 +85,11 @@ def test_the_second_run_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     assert not list(tmp_path.glob("store/*/_work/shards/*"))
 
 
-def test_moved_and_renamed_images_reuse_their_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("rows_in_memory", [index.ROWS_IN_MEMORY, 0], ids=["in memory", "in files"])
+def test_moved_and_renamed_images_reuse_their_vectors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, rows_in_memory: int
+) -> None:
+    monkeypatch.setattr(index, "ROWS_IN_MEMORY", rows_in_memory)
     photos = write_folder(tmp_path / "photos", per_label=4)
     run(capsys, "--input", photos, "--store", tmp_path / "store")
     before = {digest: vector.tolist() for digest, vector in zip(*both(features(tmp_path / "store")), strict=True)}
@@ -97,6 +102,7 @@ def test_moved_and_renamed_images_reuse_their_vectors(tmp_path: Path, capsys: py
     assert len(moved) == 8
     for row in moved:
         assert found.embeddings[row].tolist() == before[found.sha256[row]]
+    assert not list(tmp_path.glob("store/*/_work/plan/*"))
 
 
 def both(found: Features) -> tuple[list[str], np.ndarray]:

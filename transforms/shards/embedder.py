@@ -10,12 +10,13 @@ from types import TracebackType
 from transforms.encoders.golden import golden_images, self_test
 from transforms.encoders.resolve import load_encoder
 from transforms.encoders.specification import EncoderSpecification
+from transforms.files.runs import Run
 from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors, usable_cores
 from transforms.shards.shard import Shard, ShardResult
 from transforms.shards.work import ShardWork
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.sources.split import SplitRatios
-from transforms.store.index import ContentIndex
+from transforms.store.index import ContentIndex, SortedContentIndex
 from transforms.store.schema import feature_schema, file_metadata
 from transforms.store.table import FeatureTable
 from transforms.store.write import PartWriter
@@ -68,15 +69,15 @@ class ShardEmbedder:
         self._work = ShardWork(workspace=workspace, heartbeat=heartbeat, run_id=options.run_id)
         self._lane: Lane | None = None
 
-    def _load_lane(self) -> Lane:
+    def _load_lane(self, contents: Sequence[Run]) -> Lane:
         """Loads what the first shard needs that is not finished; a night with nothing new needs no network."""
         options = self._options
         encoder = load_encoder(options.specification, trust_model=options.trust_model)
-        known = None
+        known: ContentIndex | None = None
         if options.version is not None:
             table = FeatureTable.open(options.table, options.version)
             self_test(encoder, table.golden)
-            known = ContentIndex(table)
+            known = SortedContentIndex(table, contents) if contents else ContentIndex(table)
         else:
             encoder.encode(golden_images(options.specification))  # traces the network before the clock runs
         return Lane(
@@ -91,13 +92,18 @@ class ShardEmbedder:
             clock=self._work.clock,
         )
 
-    def embed(self, shard: Shard) -> ShardResult:
-        """Writes a part and a marker, unless an earlier attempt did."""
+    def embed(self, shard: Shard, contents: Sequence[Run] = ()) -> ShardResult:
+        """Writes a part and a marker, unless an earlier attempt did.
+
+        Args:
+          shard: to do.
+          contents: sorted index of a large table, the same for all shards; a small one's is made here.
+        """
         done = self._work.resume(shard.name, len(shard.references))
         if done is not None:
             return done
         if self._lane is None:
-            self._lane = self._load_lane()
+            self._lane = self._load_lane(contents)
         sink = _FeatureSink(self._options, self._work.workspace.attempt_name(shard.name))
         return self._work.do(shard.name, self._lane.run(shard.references), sink, shard.replaced_ids)
 

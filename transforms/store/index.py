@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +13,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transforms.files.filesystem import open_filesystem
+from transforms.files.runs import RUN_ROWS, KeyRange, Run, read_range, split_ranges, write_run
 from transforms.store.delta import DataFile
 from transforms.store.read import file_errors, vectors_of
 from transforms.store.schema import conform, feature_schema, subset
 from transforms.store.table import FeatureTable
 
+ROWS_IN_MEMORY = 5_000_000
+"""Of a table whose index each worker holds, 120 MB; for a larger one the graph sorts the digests into files."""
+
+_KEY_BYTES = 16
+CONTENT_SCHEMA = pa.schema([("key", pa.binary(_KEY_BYTES)), ("file", pa.uint32()), ("row", pa.uint32())])
+"""Where a content is: the first half of its digest, number of the data file, row."""
+
+_THREADS = 8
 _ROW_BITS = 32
 _HEX = 64
 
@@ -46,7 +56,7 @@ class ContentIndex:
         self._files = table.data_files()
         digests, places = [], []
         for number, file in enumerate(self._files):
-            digest, rows = _digests(file)
+            digest, rows = _digests(file.uri)
             digests.append(digest)
             places.append(rows | np.uint64(number << _ROW_BITS))
         table_of = np.concatenate(digests) if digests else np.zeros((0, 2), dtype=np.uint64)
@@ -71,8 +81,10 @@ class ContentIndex:
         Only the row groups that hold a wanted row are read, each once.
         """
         found: dict[str, np.ndarray] = {}
-        wanted = [(place, digest) for digest in dict.fromkeys(sha256) for place in islice(self._lookup(digest), 1)]
-        for rows in self._read(wanted, ["embedding"]):
+        wanted: dict[str, tuple[int, int]] = {}
+        for digest, place in self._places_of(sha256):
+            wanted.setdefault(digest, place)
+        for rows in self._read(((place, digest) for digest, place in wanted.items()), ["embedding"]):
             vectors = np.concatenate(list(vectors_of(rows.column("embedding"), self._dimension, "the table")))
             for digest, vector in zip(rows.column("sha256").to_pylist(), vectors, strict=True):
                 found[digest] = vector.copy()
@@ -81,7 +93,7 @@ class ContentIndex:
     def locate(self, sha256: Iterable[str]) -> dict[str, list[StoredImage]]:
         """Returns the images that have each of the digests that are known."""
         found: dict[str, list[StoredImage]] = {}
-        wanted = [(place, digest) for digest in dict.fromkeys(sha256) for place in self._lookup(digest)]
+        wanted = ((place, digest) for digest, place in self._places_of(sha256))
         for rows in self._read(wanted, ["image_id", "image_uri"]):
             for digest, *image in zip(*(column.to_pylist() for column in rows.columns), strict=True):
                 found.setdefault(digest, []).append(StoredImage(*image))
@@ -95,11 +107,15 @@ class ContentIndex:
         for number in sorted(by_file):
             yield from _read_rows(self._files[number], by_file[number], ["sha256", *columns])
 
-    def _lookup(self, digest: str) -> Iterator[tuple[int, int]]:
-        try:
-            high, low = np.frombuffer(bytes.fromhex(digest)[:16], dtype=">u8").astype(np.uint64)
-        except ValueError:  # not a digest: unknown
-            return
+    def _places_of(self, sha256: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
+        """Yields each digest with each place, number of file and row, where its first half is."""
+        for digest in dict.fromkeys(sha256):
+            key = _key(digest)
+            for place in self._lookup(key) if key else ():
+                yield digest, place
+
+    def _lookup(self, key: bytes) -> Iterator[tuple[int, int]]:
+        high, low = np.frombuffer(key, dtype=">u8").astype(np.uint64)
         at = int(np.searchsorted(self._high, high))
         while at < len(self._high) and self._high[at] == high:
             if self._low[at] == low:
@@ -108,9 +124,80 @@ class ContentIndex:
             at += 1
 
 
-def _digests(file: DataFile) -> tuple[np.ndarray, np.ndarray]:
+class SortedContentIndex(ContentIndex):
+    """The same for a table of any size: the digests lie in sorted files, of which a row group is read a look-up.
+
+    Args:
+      table: at the version whose rows are known.
+      runs: of CONTENT_SCHEMA, one after the other in the order of keys; see write_content_runs and join_content_runs.
+    """
+
+    def __init__(self, table: FeatureTable, runs: Sequence[Run]) -> None:
+        self._dimension = table.specification.dimension
+        self._files = table.data_files()
+        self._runs = sorted(runs, key=lambda run: run.keys)
+        self._firsts = [run.keys[0] for run in self._runs]
+
+    def __len__(self) -> int:
+        """The number of rows that can be found."""
+        return sum(run.rows for run in self._runs)
+
+    def _places_of(self, sha256: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
+        keys = {digest: key for digest in dict.fromkeys(sha256) if (key := _key(digest))}
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for digest, places in zip(keys, pool.map(self._look_up, keys.values()), strict=True):
+                for place in places:
+                    yield digest, place
+
+    def _look_up(self, key: bytes) -> list[tuple[int, int]]:
+        run = self._runs[max(0, bisect.bisect_right(self._firsts, key) - 1)]
+        following = int.from_bytes(key, "big") + 1
+        end = following.to_bytes(_KEY_BYTES, "big") if following < 1 << 8 * _KEY_BYTES else None
+        rows = read_range([run], (key, end), CONTENT_SCHEMA)
+        return list(zip(rows["file"].to_pylist(), rows["row"].to_pylist(), strict=True))
+
+
+def write_content_runs(number: int, data_file: str, directory: str) -> Iterator[Run]:
+    """Yields sorted runs of the digests of one data file; ``number`` is its place in FeatureTable.data_files."""
+    halves, rows = _digests(data_file)
+    for start in range(0, len(rows), RUN_ROWS):
+        some = slice(start, start + RUN_ROWS)
+        count = len(rows[some])
+        packed = pa.py_buffer(np.ascontiguousarray(halves[some]).astype(">u8").tobytes())
+        keys = pa.FixedSizeBinaryArray.from_buffers(CONTENT_SCHEMA.field("key").type, count, [None, packed])
+        files = np.full(count, number, np.uint32)
+        yield write_run(directory, pa.table([keys, files, rows[some].astype(np.uint32)], schema=CONTENT_SCHEMA))
+
+
+def join_content_runs(runs: Sequence[Run], keys: KeyRange, directory: str) -> Iterator[Run]:
+    """Yields the one run, if any, of all digests of a range of keys."""
+    rows = read_range(runs, keys, CONTENT_SCHEMA)
+    if len(rows):
+        yield write_run(directory, rows)
+
+
+def open_index(table: FeatureTable, directory: str) -> ContentIndex:
+    """Returns the index of a table, with its files, if it needs any, in a directory of this process alone."""
+    files = table.data_files()
+    if sum(file.rows for file in files) <= ROWS_IN_MEMORY:
+        return ContentIndex(table)
+    runs = [run for number, file in enumerate(files) for run in write_content_runs(number, file.uri, directory)]
+    joined = [run for keys in split_ranges(runs) for run in join_content_runs(runs, keys, directory)]
+    return SortedContentIndex(table, joined)
+
+
+def _key(digest: str) -> bytes:
+    """Returns the first half of a digest, empty when it is none."""
+    try:
+        key = bytes.fromhex(digest)[:_KEY_BYTES]
+    except ValueError:
+        return b""
+    return key if len(key) == _KEY_BYTES else b""
+
+
+def _digests(data_file: str) -> tuple[np.ndarray, np.ndarray]:
     """Reads the first 16 bytes of each digest as ``uint64[n, 2]`` and its row number as ``uint64[n]``."""
-    root, path = open_filesystem(file.uri)
+    root, path = open_filesystem(data_file)
     halves, rows = [np.zeros((0, 2), dtype=np.uint64)], [np.zeros(0, dtype=np.uint64)]
     start = 0
     with file_errors(path), root.open_input_file(path) as source:

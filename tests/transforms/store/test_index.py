@@ -9,6 +9,8 @@ from deltalake import DeltaTable
 
 from tests.transforms.store import builders
 from transforms.errors import StoreError
+from transforms.files import runs
+from transforms.store import index as index_module
 from transforms.store.index import ContentIndex
 from transforms.store.table import FeatureTable
 
@@ -31,6 +33,26 @@ def test_known_content_is_found_exactly(table: FeatureTable) -> None:
         vector = found[builders.content(number)]
         assert vector.dtype == np.float32
         np.testing.assert_array_equal(vector, builders.vector(number))
+
+
+def test_a_large_table_is_indexed_in_files(
+    table: FeatureTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "ROWS_IN_MEMORY", 2599)
+    monkeypatch.setattr(index_module, "RUN_ROWS", 300)
+    monkeypatch.setattr(runs, "GROUP_ROWS", 16)
+    monkeypatch.setattr(runs, "RANGE_ROWS", 200)
+    index = index_module.open_index(table, str(tmp_path / "contents"))
+    assert isinstance(index, index_module.SortedContentIndex)
+    assert len(index) == 2600
+    wanted = [builders.content(number) for number in range(0, 2600, 7)]
+    absent = [builders.content(9999), "0" * 64, "f" * 64, "", "zz", "ab"]
+    in_memory = ContentIndex(table)
+    assert index.locate([*wanted, *absent]) == in_memory.locate(wanted)
+    found, expected = index.find([*wanted, *absent]), in_memory.find(wanted)
+    assert found.keys() == expected.keys() == set(wanted)
+    for digest, vector in expected.items():
+        np.testing.assert_array_equal(found[digest], vector)
 
 
 def test_only_row_groups_that_hold_a_wanted_row_are_read(table: FeatureTable, monkeypatch: pytest.MonkeyPatch) -> None:
