@@ -5,6 +5,8 @@
 Photographs are drawn, small and each of its own content. The full run is extrapolated from two that are measured, of a
 fifth of the sample and of all of it, with the default encoder. The known images' rows are then filled in with vectors
 of chance; the nightly run over all of them, and its listing alone, are measured. The goal: (nightly − listing) ≤ 3 %.
+Where other work disturbs the measurement, the last ratio is the one to trust: it takes the network's seconds from the
+nightly run itself, and counts nothing but these for the full one.
 """
 
 from __future__ import annotations
@@ -64,6 +66,8 @@ def measure(directory: Path, images: int, sample: int) -> dict[str, Any]:
     draw_photographs(photos, range(images * 2, images * 2 + round(images * NEW_SHARE)))
     listing = list_seconds(recognise(str(photos)))
     night = embed(photos, store)
+    stages = night["record"]["stage_seconds"]
+    own = stages["encode"] / round(images * NEW_SHARE) * images
     return {
         "images": images,
         "new": night["record"]["plan"]["new"],
@@ -72,8 +76,9 @@ def measure(directory: Path, images: int, sample: int) -> dict[str, Any]:
         "listing_seconds": round(listing, 2),
         "nightly_seconds": [round(first["wall"], 2), round(night["wall"], 2)],
         "nightly_peak_memory_mb": night["record"]["peak_memory_mb"],
-        "nightly_stage_seconds": night["record"]["stage_seconds"],
+        "nightly_stage_seconds": stages,
         "nightly_without_listing_to_full_run": round((night["wall"] - listing) / full, 4),
+        "nightly_without_listing_to_encoding_all_at_its_own_rate": round((night["wall"] - listing) / own, 4),
     }
 
 

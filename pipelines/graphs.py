@@ -16,6 +16,7 @@ from transforms.commit_parts import CommitOptions, CommitParts, commit_features,
 from transforms.embed_shards import EmbedShards
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import TooManyFailuresError
+from transforms.files.runs import remove_directory
 from transforms.index_contents import IndexContents
 from transforms.list_images import ListImages
 from transforms.model.directory import ModelDirectory
@@ -103,7 +104,9 @@ class EmbedGraph:
     def run(self, beam_args: Sequence[str]) -> TooManyFailuresError | None:
         """Runs it; returns the error of a run that published and still failed."""
         workspace = Workspace(root=self.embed.table)
-        return _run(self._build, ProgressLine("embedding", workspace, self.embed.run_id), beam_args)
+        directory = workspace.plan_directory(self.embed.run_id)
+        build = functools.partial(self._build, directory=directory)
+        return _run(build, ProgressLine("embedding", workspace, self.embed.run_id), beam_args, directory)
 
     def plan(self, directory: str) -> PlanShards:
         """Returns the step that plans the run; ``directory`` is for its files."""
@@ -118,9 +121,8 @@ class EmbedGraph:
             split=embed.split,
         )
 
-    def _build(self, pipeline: beam.Pipeline) -> None:
+    def _build(self, pipeline: beam.Pipeline, directory: str) -> None:
         workspace = Workspace(root=self.embed.table)
-        directory = workspace.plan_directory(self.embed.run_id)
         listed = pipeline | beam.Create(list(self.sources)) | ListImages(only=self.only)
         shards, planned, gone = listed | self.plan(directory)
         announced = shards | AnnouncePlan(workspace=workspace, run_id=self.embed.run_id, count=images_of)
@@ -201,11 +203,12 @@ class ScoreGraph:
     def run(self, beam_args: Sequence[str]) -> TooManyFailuresError | None:
         """Runs it; returns the error of a run that published and still failed."""
         workspace = Workspace(root=self.score.output)
-        return _run(self._build, ProgressLine("scoring", workspace, self.score.run_id), beam_args)
+        directory = workspace.plan_directory(self.score.run_id)
+        build = functools.partial(self._build, directory=directory)
+        return _run(build, ProgressLine("scoring", workspace, self.score.run_id), beam_args, directory)
 
-    def _build(self, pipeline: beam.Pipeline) -> None:
+    def _build(self, pipeline: beam.Pipeline, directory: str) -> None:
         score, workspace = self.score, Workspace(root=self.score.output)
-        directory = workspace.plan_directory(score.run_id)
         purpose = f"score {self.model.identifier} top {score.top_k} {','.join(sorted(score.formats))}"
         if self.table is None:
             listed = pipeline | beam.Create(list(self.sources)) | ListImages()
@@ -226,7 +229,9 @@ class ScoreGraph:
         )
 
 
-def _run(build: runner.Build, progress: ProgressLine, beam_args: Sequence[str]) -> TooManyFailuresError | None:
+def _run(
+    build: runner.Build, progress: ProgressLine, beam_args: Sequence[str], plan_directory: str
+) -> TooManyFailuresError | None:
     try:
         runner.run_pipeline(build, beam_args, progress.update)
     except TooManyFailuresError as error:
@@ -235,4 +240,5 @@ def _run(build: runner.Build, progress: ProgressLine, beam_args: Sequence[str]) 
         raise KeyboardInterrupt(progress.interrupted()) from None
     finally:
         progress.end()
+        remove_directory(plan_directory)  # what the commit leaves when it never came
     return None

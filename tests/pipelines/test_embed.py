@@ -407,6 +407,7 @@ def test_an_encoder_that_changed_is_refused(tmp_path: Path, capsys: pytest.Captu
     photos = write_folder(tmp_path / "new", per_label=1, first_seed=500)
     line = mistake(capsys, "--input", photos, "--store", copy, status=1)
     assert "golden" in line
+    assert not list(copy.glob("*/_work/plan/*"))
     assert open_table(str(copy)).version == 1
 
 
