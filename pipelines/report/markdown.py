@@ -70,11 +70,13 @@ def _slices(slices: Mapping[str, Sequence[Mapping[str, Any]]], minimum: int) -> 
 
 
 def _gaps(metrics: Mapping[str, Any]) -> list[str]:
-    """The slices whose false positive rate lies farthest above that of the rest, beyond chance."""
+    """The slices, of enough negatives, whose false positive rate lies farthest above that of the rest."""
     found = []
     for name, entries in metrics["slices"].items():
         for part in entries:
-            for compared in part["fairness"] if not part["small"] else ():
+            for compared in part["fairness"]:
+                if compared["negatives"] < metrics["minimum_slice"]:
+                    continue
                 rates = next((cell for cell in compared["thresholds"] if cell["threshold"] == _THRESHOLD), None)
                 rate = rates["false_positive_rate"] if rates else None
                 if rate and rate["gap"] is not None and (rate["gap_interval"][0] or 0) > 0:

@@ -44,7 +44,10 @@ def comparison_verdict(comparison: Mapping[str, Any]) -> str:
     """Returns which of two models is right more often, and whether that may be chance."""
     pair = comparison["overall"]
     if not pair["rows"]:
-        return "Nothing could be compared: the two share no image."
+        return (
+            "Nothing could be compared: the two share no image; --id-column sha256 pairs images of the same content "
+            "under other addresses."
+        )
     low, high = pair["difference_interval"]
     sure = "more than chance explains" if pair["p_value"] < CHANCE else "which may be chance"
     return (

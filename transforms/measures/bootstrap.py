@@ -8,6 +8,7 @@ split. A weighted cell is drawn with the mean and the variance that drawing its 
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,30 @@ def intervals(draws: Floats) -> tuple[Floats, Floats]:
     ]
     lower, upper = (np.take_along_axis(ordered, place[None], 0)[0] for place in places)
     return lower, upper
+
+
+class Shares(NamedTuple):
+    """Shares ``[...]``, draws of them ``[number, ...]``, and the ends of their intervals."""
+
+    shares: Floats
+    draws: Floats
+    ends: tuple[Floats, Floats]
+
+
+def gap_intervals(first: Shares, second: Shares) -> tuple[Floats, Floats]:
+    """Returns the intervals of ``first − second``, of independent rows.
+
+    Where either is 0 or 1, which no draw can move, Newcombe's, from the two intervals (R. Newcombe, Interval
+    estimation for the difference between independent proportions, 1998).
+    """
+    lower, upper = intervals(first.draws - second.draws)
+    gap = first.shares - second.shares
+    below = np.hypot(first.shares - first.ends[0], second.ends[1] - second.shares)
+    above = np.hypot(first.ends[1] - first.shares, second.shares - second.ends[0])
+    still = np.isin(first.shares, (0, 1)) | np.isin(second.shares, (0, 1))
+    lower, upper = np.where(still, gap - below, lower), np.where(still, gap + above, upper)
+    missing = np.isnan(gap)
+    return np.where(missing, np.nan, np.maximum(lower, -1)), np.where(missing, np.nan, np.minimum(upper, 1))
 
 
 def share_intervals(shares: Floats, draws: Floats, trials: Floats) -> tuple[Floats, Floats]:

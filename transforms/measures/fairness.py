@@ -12,7 +12,8 @@ import numpy as np
 
 from transforms.measures.areas import roc_area, roc_areas
 from transforms.measures.batch import Floats
-from transforms.measures.bootstrap import generator, intervals, replicates, share_intervals
+from transforms.measures.bootstrap import Shares, gap_intervals, generator, intervals, replicates, share_intervals
+from transforms.measures.confusion import wilson_interval
 from transforms.measures.one_against_rest import OneAgainstRest
 from transforms.measures.score_sample import Sides
 from transforms.measures.thresholds import RATES, rates
@@ -23,6 +24,8 @@ THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 AREAS = ("subgroup_auc", "bpsn_auc", "bnsp_auc", "negative_aeg", "positive_aeg")
 
 _DRAWN_BINS = 64
+
+_FEWEST = 2  # rows of a side; drawing a single row again and again tells nothing
 
 
 class Fairness:
@@ -90,8 +93,11 @@ class Fairness:
         gap = gap_lower = gap_upper = None
         if outside is not None:
             gap = point - rates(outside[1])
-            others = rates(replicates(chance, outside[1], outside[2], self.draws).swapaxes(0, 1))
-            gap_lower, gap_upper = intervals((drawn - others).swapaxes(0, 1))
+            others = rates(replicates(chance, outside[1], outside[2], self.draws).swapaxes(0, 1)).swapaxes(0, 1)
+            rest = rates(outside[1])
+            ends = share_intervals(rest, others, rates_trials(*outside[1:]))
+            mine, theirs = Shares(point, drawn.swapaxes(0, 1), (lower, upper)), Shares(rest, others, ends)
+            gap_lower, gap_upper = gap_intervals(mine, theirs)
         found = []
         for place, threshold in enumerate(self.thresholds):
             hit, missed, alarm, passed = rows[:, place].tolist()
@@ -118,7 +124,7 @@ class Fairness:
         points = dict(zip(AREAS, _areas_of(inside, outside, exact), strict=True))
         squared = each.counts.squared_weights[:, index].sum(axis=1)
         background = np.maximum(self.overall.counts.squared_weights[:, index].sum(axis=1) - squared, 0)
-        drawn_sides = []
+        drawn_sides, fewest = [], _fewest(each.counts.rows[:, index], self.overall.counts.rows[:, index])
         rough = _rebin(np.stack([*inside, *outside]))
         for side, total in zip(rough, (*squared, *background), strict=True):
             weight = side.sum()
@@ -132,8 +138,10 @@ class Fairness:
             lower, upper = intervals(draws + (value - middle))
             least = -0.5 if name.endswith("aeg") else 0.0
             ends = [min(max(float(end), least), least + 1) for end in (lower, upper)]
-            if np.isnan(value):
-                ends = [value, value]
+            if value - least in (0.0, 1.0):  # no draw of rows can move it
+                ends = [end + least for end in wilson_interval(value - least, fewest[name])]
+            if np.isnan(value) or fewest[name] < _FEWEST:
+                ends = [np.nan, np.nan]
             figures[name] = {"value": value, "error": error, "interval": ends}
         return figures
 
@@ -150,6 +158,14 @@ class Fairness:
         least = 1e-9 * max(float(whole.positive.sum() + whole.negative.sum()), 1.0)
         rest = (whole.positive - inside[0], whole.negative - inside[1])
         return inside, tuple(np.where(side > least, side, 0.0) for side in rest)
+
+
+def _fewest(inside: Any, everywhere: Any) -> dict[str, int]:
+    """The rows of the smaller side of each of AREAS."""
+    positives, negatives = inside.sum(axis=1).tolist()
+    others, rest = (everywhere.sum(axis=1) - inside.sum(axis=1)).tolist()
+    pairs = ((positives, negatives), (others, negatives), (positives, rest), (rest, negatives), (others, positives))
+    return {name: min(pair) for name, pair in zip(AREAS, pairs, strict=True)}
 
 
 def rates_trials(weights: Floats, squared: Floats) -> Floats:

@@ -63,6 +63,77 @@ def test_figures_equal_scikit_learn(seed: int) -> None:
     assert measured["overall"]["log_loss"] == pytest.approx(loss, abs=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_weighted_figures_of_each_class_equal_scikit_learn(seed: int) -> None:
+    rows, scores, actual = random_rows(300, seed)
+    weights = np.random.default_rng(seed).integers(0, 6, 300) / 4  # some weigh nothing
+    chosen = np.flatnonzero(actual != 3)  # a class that no row has
+    for index in chosen:
+        rows[index]["weight"] = weights[index]
+    measured = _measure(batch(*[rows[index] for index in chosen]))
+    scores, actual, weights = scores[chosen].astype(np.float64), actual[chosen], weights[chosen]
+    given, predicted = {"sample_weight": weights}, scores.argmax(axis=1)
+    matrix = oracle.confusion_matrix(actual, predicted, labels=range(4), **given)
+    np.testing.assert_allclose(measured["confusion_matrix"]["weights"], matrix, rtol=0, atol=1e-12)
+    assert measured["overall"]["accuracy"] == pytest.approx(oracle.accuracy_score(actual, predicted, **given))
+    for index, entry in enumerate(measured["classes"]):
+        truth, score = actual == index, scores[:, index]
+        assert entry["accuracy"] == pytest.approx(oracle.accuracy_score(truth, predicted == index, **given))
+        assert entry["brier_score"] == pytest.approx(oracle.brier_score_loss(truth, score, **given), abs=1e-12)
+        loss = oracle.log_loss(truth, score, labels=[False, True], **given)
+        assert entry["log_loss"] == pytest.approx(loss, abs=1e-7)
+        bins = np.clip(np.ceil(score * 15).astype(int) - 1, 0, 14)
+        gaps = [abs(((score - truth) * weights)[bins == number].sum()) for number in range(15)]
+        assert entry["expected_calibration_error"] == pytest.approx(sum(gaps) / weights.sum(), abs=1e-7)
+        if index == 3:
+            assert (entry["roc_auc"], entry["average_precision"], entry["recall"]) == (None, None, None)
+            continue
+        assert entry["roc_auc"] == pytest.approx(oracle.roc_auc_score(truth, score, **given), abs=1e-12)
+        expected = oracle.average_precision_score(truth, score, **given)
+        assert entry["average_precision"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_curves_are_those_of_scikit_learn() -> None:
+    rows, scores, actual = random_rows(300, 2)
+    curves = _measure(batch(*rows))["curves"]
+    cat = curves["classes"][1]
+    edges = np.array(curves["thresholds"], np.float32)
+    above = scores[:, 1][:, None] > edges
+    assert cat["true_positives"] == (above & (actual == 1)[:, None]).sum(axis=0).tolist()
+    assert cat["false_positives"] == (above & (actual != 1)[:, None]).sum(axis=0).tolist()
+    assert (cat["positives"], cat["negatives"]) == ((actual == 1).sum(), (actual != 1).sum())
+
+
+def test_cells_of_the_matrix_and_the_least_confident_have_examples() -> None:
+    rows, scores, actual = random_rows(200, 2)
+    measured = _measure(batch(*rows))
+    cell = next(
+        entry
+        for entry in measured["confusion_matrix"]["examples"]
+        if (entry["label"], entry["prediction"]) == ("bee", "cat")
+    )
+    there = np.flatnonzero((actual == 0) & (scores.argmax(axis=1) == 1))
+    best = there[np.argsort(-scores[there, 1], kind="stable")][:6]
+    assert sorted(image["confidence"] for image in cell["images"]) == pytest.approx(sorted(scores[best, 1]))
+    assert measured["least_confident"][0]["confidence"] == pytest.approx(scores.max(axis=1).min())
+
+
+def test_pairs_of_attributes_are_slices_when_asked_for() -> None:
+    rows, _, _ = random_rows(300, 2)
+    slices = _measure(batch(*rows), slices=("side*rare", "side"))["slices"]
+    index = np.arange(300)
+    expected = {"left * yes": ((index % 3 > 0) & (index % 5 == 0)).sum(), "right * yes": (index % 15 == 0).sum()}
+    assert {entry["value"]: entry["rows"] for entry in slices["side*rare"]} == expected
+    assert list(slices) == ["side", "side*rare"]
+
+
+def test_a_slice_without_weight_has_no_figures() -> None:
+    rows = [row(["a", "b"], [0.75, 0.25], ["a"], attributes=[("k", value)], weight=float(value)) for value in "001"]
+    entries = _measure(batch(*rows))["slices"]["k"]
+    assert (entries[0]["rows"], entries[0]["accuracy"], entries[0]["log_loss"]) == (2, None, None)
+    assert entries[1]["accuracy"] == 1.0
+
+
 def test_slices_equal_scikit_learn() -> None:
     rows, scores, actual = random_rows(400, 9)
     measured = _measure(batch(*rows))
@@ -93,6 +164,7 @@ def test_a_missing_class_is_null_and_not_zero() -> None:
     "options", [{}, {"exact_cells": 400, "slice_exact_cells": 40}, {"exact_cells": 1590, "slice_exact_cells": 600}]
 )
 def test_the_split_makes_no_difference(options: dict[str, int]) -> None:
+    options = {"draws": 20, **options}
     rows, _, _ = random_rows(400, 5)
     rows[7]["confidences"][0] = float("nan")
     rows[8]["labels"] = []
@@ -111,7 +183,7 @@ def test_the_split_makes_no_difference(options: dict[str, int]) -> None:
         for part in parts:
             merged.merge(part)
         _assert_equal(merged.compute(), whole)
-    if options:
+    if "exact_cells" in options:
         assert whole["overall"]["roc_auc_method"] == "histogram"
 
 
@@ -226,7 +298,7 @@ def test_nothing_is_null_and_no_error() -> None:
 
 def test_named_slices_only_and_small_ones_marked() -> None:
     rows, _, _ = random_rows(90, 1)
-    measured = _measure(batch(*rows), slices=("serial", "side"), minimum_slice=31)
+    measured = _measure(batch(*rows), slices=("serial", "side"), minimum_slice=31, draws=2)
     assert list(measured["slices"]) == ["serial", "side"]
     assert len(measured["slices"]["serial"]) == 37
     assert [entry["small"] for entry in measured["slices"]["side"]] == [False, True]

@@ -170,3 +170,14 @@ def test_intervals_cover_what_they_should() -> None:
         low, high = found[0]["subgroup_auc"]["interval"]
         hit += low <= truth <= high
     assert 180 <= hit <= 198
+
+
+def test_one_row_is_no_certainty() -> None:
+    rows = [_toxic(0.9, False, True), *[_toxic(0.1, False, False)] * 60, *[_toxic(0.8, True, True)] * 60]
+    found = _compared(_measure(rows), "term", "yes", "toxic")
+    rate = found["thresholds"][2]["false_positive_rate"]
+    assert (rate["value"], rate["gap"]) == (1.0, 1.0)
+    assert rate["gap_interval"][0] == pytest.approx(1 - math.hypot(1 - 0.2065, 0.0602), abs=1e-3)  # by hand
+    assert found["subgroup_auc"]["value"] == 0.0
+    assert found["subgroup_auc"]["interval"] == [None, None]
+    assert found["bnsp_auc"]["interval"][0] == pytest.approx(60 / (60 + 1.96**2), abs=1e-4)
