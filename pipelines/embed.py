@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(argv: Sequence[str] | None) -> int:
     flags, beam_args = options.parse(_parser(), argv)
-    runner.check_runner(beam_args)
+    runner.check_runner(beam_args, [*flags.input, flags.store])
     started_at = time.time()
     configuration = _configuration(flags)
     check_store(configuration.store)

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(argv: Sequence[str] | None) -> int:
     arguments = tuple(sys.argv[1:] if argv is None else argv)
     flags, beam_args = options.parse(_parser(), arguments)
-    runner.check_runner(beam_args)
+    runner.check_runner(beam_args, [flags.predictions, flags.output])
     started_at = time.time()
     configuration = _configuration(flags)
     files = list_prediction_files(configuration.predictions)

@@ -33,7 +33,7 @@ def _run(argv: Sequence[str] | None) -> int:
     parser = options.command_parser("retry", "Try the images again that failed, as the recorded run tried them.")
     parser.add_argument("place", metavar="STORE-OR-DIR", help="a feature store, or a directory of predictions")
     flags, beam_args = options.parse(parser, argv)
-    runner.check_runner(beam_args)
+    runner.check_runner(beam_args, [flags.place])
     filesystem, path = open_filesystem(flags.place)
     if filesystem.get_file_info(join(path, "run.json")).type == fs.FileType.File:
         outcomes = _retry_predictions(flags.place, beam_args)

@@ -5,13 +5,22 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+    SetupOptions,
+    SparkRunnerOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from transforms import errors
+from transforms.files import filesystem
 
 LOCAL_RUNNERS = ("", "DirectRunner", "FnApiRunner", "BundleBasedDirectRunner")
 REFUSED_RUNNERS = {
@@ -20,15 +29,20 @@ REFUSED_RUNNERS = {
     "InteractiveRunner": "it is for notebooks; use the local runner",
 }
 POLL_SECONDS = 0.2
+_LOOPBACK_HOST = r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|$)"
 
 Build = Callable[[beam.Pipeline], object]
 
 
-def check_runner(beam_args: Sequence[str]) -> PipelineOptions:
-    """Parses Beam's flags and refuses an engine that would lose data.
+def check_runner(beam_args: Sequence[str], places: Iterable[str | None] = ()) -> PipelineOptions:
+    """Parses Beam's flags and refuses an engine that would lose data, or whose workers would not find the data.
+
+    Args:
+      beam_args: Beam's flags.
+      places: addresses that workers read or write.
 
     Raises:
-      OptionError: naming the runner or mode and the reason.
+      OptionError: naming the runner, mode or address and the reason.
     """
     options = PipelineOptions(list(beam_args))
     name = (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1]
@@ -42,7 +56,34 @@ def check_runner(beam_args: Sequence[str]) -> PipelineOptions:
             "is refused: the local run uses all cores in one process, and Beam's local worker processes hang for "
             "ever when one dies in set-up; leave these flags out"
         )
+    local = next((place for place in places if place and filesystem.is_local(place)), None)
+    if local is not None and not _works_here(options):
+        raise errors.OptionError(
+            f"{local} lies on this machine, where the workers of --runner {name} do not find it: copy it to gs:// or "
+            "s3:// and name that, or keep the workers here with --environment_type=LOOPBACK"
+        )
     return options
+
+
+def _works_here(options: PipelineOptions) -> bool:
+    """Returns whether the workers run on this machine, as far as the flags tell."""
+    if is_local(options):
+        return True
+    portable = options.view_as(PortableOptions)
+    if portable.environment_type in ("LOOPBACK", "EMBEDDED_PYTHON"):
+        return True
+    if portable.environment_type == "EXTERNAL":
+        return re.match(_LOOPBACK_HOST, (portable.environment_config or "").removeprefix("http://")) is not None
+    if portable.environment_type:
+        return False
+    name = (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1].lower().removesuffix("runner")
+    flink, spark = options.view_as(FlinkRunnerOptions), options.view_as(SparkRunnerOptions)
+    by_default = {  # Beam then chooses LOOPBACK itself
+        "prism": True,
+        "flink": flink.flink_master in ("[local]", "[auto]"),
+        "spark": spark.spark_master_url.startswith("local"),
+    }
+    return by_default.get(name, False)
 
 
 def is_local(options: PipelineOptions) -> bool:

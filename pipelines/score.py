@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(argv: Sequence[str] | None) -> int:
     flags, beam_args = options.parse(_parser(), argv)
-    runner.check_runner(beam_args)
+    runner.check_runner(beam_args, [*(flags.input or ()), flags.store, flags.model, flags.output])
     started_at = time.time()
     if bool(flags.input) == bool(flags.store):
         raise OptionError("score takes either --input (images) or --store (stored features)")

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from pipelines import embed, runner
+from transforms.errors import OptionError
+
+HERE = [
+    "",
+    "--runner=DirectRunner",
+    "--runner=PrismRunner",
+    "--runner=FlinkRunner",
+    "--runner=FlinkRunner --flink_master=[local]",
+    "--runner=FlinkRunner --flink_master=http://10.0.0.1:8081 --environment_type=LOOPBACK",
+    "--runner=FlinkRunner --flink_master=127.0.0.1:8081 --environment_type=EXTERNAL --environment_config=127.0.0.1:5",
+    "--runner=SparkRunner --spark_master_url=local[2]",
+]
+ELSEWHERE = [
+    "--runner=DataflowRunner --project=p --region=r --temp_location=gs://b/t",
+    "--runner=FlinkRunner --flink_master=http://10.0.0.1:8081",
+    "--runner=FlinkRunner --flink_master=http://10.0.0.1:8081 --environment_type=DOCKER",
+    "--runner=FlinkRunner --flink_master=10.0.0.1:8081 --environment_type=EXTERNAL --environment_config=10.0.0.2:5",
+    "--runner=PortableRunner --job_endpoint=10.0.0.1:8099",
+]
+
+
+@pytest.mark.parametrize("flags", HERE)
+def test_workers_on_this_machine_find_local_places(flags: str) -> None:
+    runner.check_runner(flags.split(), ["/photos", "s3://bucket/store"])
+
+
+@pytest.mark.parametrize("flags", ELSEWHERE)
+def test_workers_elsewhere_need_an_object_store(flags: str) -> None:
+    runner.check_runner(flags.split(), ["gs://bucket/photos", None, "s3://bucket/store"])
+    with pytest.raises(OptionError, match=r"/store lies on this machine, .* copy it to gs:// or s3:// .*LOOPBACK"):
+        runner.check_runner(flags.split(), ["gs://bucket/photos", "/store"])
+
+
+def test_a_command_says_so_before_it_reads_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--runner=PortableRunner", "--job_endpoint=10.0.0.1:8099"]
+    assert embed.main(["--input", "/none", "--store", "s3://bucket/store", *flags]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
