@@ -121,3 +121,18 @@ def test_comparing_in_small_chunks_finds_the_same(tmp_path: Path, monkeypatch: p
     table.append("ours", ours, base_version=0)
     fresh = [number for n in range(4, 40, 8) for number in range(n, n + 4)]
     assert builders.contents(table.path) == builders.expected(range(30)) | builders.expected(fresh, 1)
+
+
+@pytest.mark.parametrize("at_once", [1_000_000, 5], ids=["in memory", "in sorted files"])
+def test_any_number_of_images_is_replaced_that_files_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(supersede, "_ROWS_AT_ONCE", at_once)
+    table = builders.make_table(tmp_path)
+    table.append("one", [builders.write_part(table, range(n, n + 9)) for n in range(0, 36, 9)])
+    parts = [builders.write_part(table, range(n, n + 5), generation=1) for n in (0, 14, 50)]
+    gone = builders.write_part(table, [30, 31, 99])  # any file with the column will do
+    table.append("two", parts, base_version=1, replaced_in=[*(part.path for part in parts), gone.path])
+    stay = [n for n in range(36) if n not in (*range(5), *range(14, 19), 30, 31)]
+    fresh = [*range(5), *range(14, 19), *range(50, 55)]
+    assert builders.contents(table.path) == builders.expected(stay) | builders.expected(fresh, 1)
