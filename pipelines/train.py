@@ -15,13 +15,14 @@ from pipelines import cli, options
 from pipelines.run_record import configuration_json, print_record
 from pipelines.training import assemble, export, gate, publish
 from pipelines.training.calibrate import TemperatureFit, calibrate
+from pipelines.training.checks import CheckSettings, add_check_arguments, check_arguments, check_settings
 from pipelines.training.features import Splits, read_split_features, split_features
 from pipelines.training.fit_settings import FitSettings, add_fit_flags, fit_arguments, fit_settings
 from pipelines.training.lab import LabResult, LabSettings, add_lab_flags, lab_arguments, lab_settings, run_lab
 from pipelines.training.leak_report import guard
-from pipelines.training.leaks import LeakSettings, add_leak_arguments, leak_arguments, leak_settings
 from pipelines.training.measure import measure
 from pipelines.training.summary import summarise
+from pipelines.training.thresholds import decide
 from transforms.errors import OptionError
 from transforms.files import filesystem
 from transforms.model.directory import ModelDirectory
@@ -39,8 +40,8 @@ class TrainConfiguration:
     version: int | datetime.datetime | None
     encoder_table: str | None
     fit: FitSettings
-    leaks: LeakSettings
     lab: LabSettings
+    checks: CheckSettings
     assert_accuracy_at_least: float | None
     labels_output_file: str | None
     trust_model: bool
@@ -58,8 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     options.add_version_flag(parser)
     parser.add_argument("--encoder-table", metavar="NAME", help="table to train on, when the store has several")
     add_fit_flags(parser)
-    add_leak_arguments(parser)
     add_lab_flags(parser)
+    add_check_arguments(parser)
     parser.add_argument(
         "--assert-accuracy-at-least",
         type=float,
@@ -83,7 +84,7 @@ def _run(argv: Sequence[str] | None) -> int:
         encoder_table=flags.encoder_table,
         fit=fit,
         lab=lab_settings(flags, fit),
-        leaks=leak_settings(flags),
+        checks=check_settings(flags),
         assert_accuracy_at_least=flags.assert_accuracy_at_least,
         labels_output_file=flags.labels_output_file,
         trust_model=flags.trust_model,
@@ -104,7 +105,7 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
     publish.check_target(configuration.model)
     table = open_table(configuration.store, configuration.encoder_table, configuration.version)
     data = assemble.describe_data(configuration.store, table)
-    digest = assemble.training_digest(data, configuration.fit, leaks=configuration.leaks, lab=configuration.lab)
+    digest = assemble.training_digest(data, configuration.fit, configuration.lab, configuration.checks)
     model = publish.find_same(configuration.model, digest)
     made = model is None
     if model is not None:
@@ -130,12 +131,15 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
 def _fit(
     configuration: TrainConfiguration, table: FeatureTable, data: dict[str, Any], digest: str
 ) -> assemble.Training:
-    guarded = guard(read_split_features(table), configuration.leaks, table.path)
+    guarded = guard(read_split_features(table), configuration.checks.leaks, table.path)
     splits = split_features(guarded.features, table.path, configuration.fit.labels_per_image)
     splits = dataclasses.replace(splits, warnings=(*splits.warnings, *guarded.warnings))
     for warning in splits.warnings:
         print(f"heliograph: note: {warning}", file=sys.stderr)
     result, head, temperature = _fit_splits(splits, configuration.fit, configuration.lab)
+    head, decision = decide(head, splits, configuration.checks.thresholds)
+    for warning in decision["warnings"] if decision else ():
+        print(f"heliograph: note: {warning}", file=sys.stderr)
     accuracy_before = None
     if guarded.moved:
         before = split_features(guarded.before, table.path, configuration.fit.labels_per_image)
@@ -145,7 +149,12 @@ def _fit(
     return assemble.Training(
         source=assemble.Source(specification=table.specification, golden=table.golden, data=data, digest=digest),
         head=head,
-        metrics={**assemble.collect_metrics(splits, result.fit, head, temperature), **result.metrics, "leaks": leaks},
+        metrics={
+            **assemble.collect_metrics(splits, result.fit, head, temperature),
+            **result.metrics,
+            "leaks": leaks,
+            "decision": decision,
+        },
         configuration=configuration_json(configuration),
         command=_command(configuration, table.version),
         files={**guarded.files(), **result.files},
@@ -165,7 +174,7 @@ def _command(configuration: TrainConfiguration, version: int) -> str:
         flags["--encoder-table"] = configuration.encoder_table
     words = [word for flag, value in flags.items() for word in (flag, str(value))]
     words += [*fit_arguments(configuration.fit), *lab_arguments(configuration.lab)]
-    return shlex.join(["heliograph", "train", *words, *leak_arguments(configuration.leaks)])
+    return shlex.join(["heliograph", "train", *words, *check_arguments(configuration.checks)])
 
 
 if __name__ == "__main__":

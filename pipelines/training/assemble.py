@@ -16,10 +16,9 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from pipelines.training import export, publish
-from pipelines.training.calibrate import TemperatureFit
+from pipelines.training.calibrate import TemperatureFit, calibration_error
 from pipelines.training.features import Splits
 from pipelines.training.fit_head import Fit
-from pipelines.training.fit_settings import FitSettings
 from pipelines.training.measure import measure
 from pipelines.training.model_card import model_card
 from transforms.encoders.specification import EncoderSpecification
@@ -91,10 +90,8 @@ def describe_data(store: str, table: FeatureTable) -> dict[str, Any]:
     }
 
 
-def training_digest(data: Mapping[str, Any], settings: FitSettings, **others: Any) -> str:
-    """Returns 16 hexadecimal digits that are the same for equal data, settings and code.
-
-    ``others`` are further settings, dataclasses, by a name of their own.
+def training_digest(data: Mapping[str, Any], *settings: Any) -> str:
+    """Returns 16 hexadecimal digits that are the same for equal data, settings (dataclasses) and code.
 
     Where the store lies does not matter: the names of its files are unique.
     """
@@ -102,8 +99,7 @@ def training_digest(data: Mapping[str, Any], settings: FitSettings, **others: An
         "training_version": TRAINING_VERSION,
         "files": data["files_sha256"],
         "table": data["table"],
-        "fit": dataclasses.asdict(settings),
-        **{name: dataclasses.asdict(value) for name, value in others.items()},
+        "settings": {type(entry).__name__: dataclasses.asdict(entry) for entry in settings},
     }
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -117,7 +113,11 @@ def collect_metrics(splits: Splits, fit: Fit, head: Head, temperature: Temperatu
         "held_out": splits.held_out,
         "several_labels": splits.train.several,
         "warnings": list(splits.warnings),
-        "temperature_scaling": dataclasses.asdict(temperature),
+        "temperature_scaling": {
+            **dataclasses.asdict(temperature),
+            "test_ece_before": calibration_error(dataclasses.replace(head, temperature=1.0), splits.test),
+            "test_ece_after": calibration_error(head, splits.test),
+        },
         "fit": {
             "validation_loss": fit.validation_loss,
             "epochs": fit.epochs,

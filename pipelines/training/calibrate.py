@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +56,20 @@ def calibrate(head: Head, validation: Examples) -> tuple[Head, TemperatureFit]:
         ece_after=_calibration_error(head, logits / np.float32(temperature), targets),
     )
     return dataclasses.replace(head, temperature=temperature), fit
+
+
+def calibration_error(head: Head, examples: Examples) -> float | None:
+    """Returns the expected calibration error in [0, 1] of a head on rows of its classes; None without rows."""
+    known = examples.known(len(head.labels))
+    return _calibration_error(head, head.logits(known.vectors), known.targets) if len(known.targets) else None
+
+
+def describe_calibration(scaling: Mapping[str, Any]) -> str:
+    """Returns what temperature scaling did, a line for a person, from its field of metrics.json."""
+    parts = [f"{scaling['ece_before']:.3f} before and {scaling['ece_after']:.3f} after on validation"]
+    if scaling["test_ece_before"] is not None:
+        parts.append(f"{scaling['test_ece_before']:.3f} and {scaling['test_ece_after']:.3f} on test")
+    return f"expected calibration error: {', '.join(parts)} (temperature {scaling['temperature']:.2f})"
 
 
 def fit_temperature(logits: Array, targets: Targets) -> float:

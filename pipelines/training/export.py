@@ -19,7 +19,8 @@ from transforms.encoders.specification import EncoderSpecification, Preprocessin
 from transforms.encoders.tensorflow_runtime import import_tensorflow
 from transforms.errors import InputError, OptionError, SelfTestError
 from transforms.files import filesystem
-from transforms.model.head import DECISION, Head
+from transforms.model.decision import DECISION, NONE_OF_THESE
+from transforms.model.head import Head
 
 TOLERANCE = 1e-3
 """By how much a logit of the exported model may differ from the batch path's, relative to the largest."""
@@ -58,8 +59,8 @@ def build_served_model(head: Head, specification: EncoderSpecification, trust_mo
             images = _check_batch(key, image_bytes)
             logits = self.logits(images)
             scores = tf.nn.softmax(logits) if head.activation == "softmax" else tf.nn.sigmoid(logits)
-            labels = tf.gather(tf.constant(head.labels), tf.argmax(scores, axis=1))
-            several = {} if head.activation == "softmax" else {"predicted": scores >= DECISION}
+            predicted, labels = _decide(scores, head)
+            several = {} if head.activation == "softmax" else {"predicted": predicted}
             return {"key": key, "prediction": labels, "scores": scores, **several}
 
         @tf.function(input_signature=[])
@@ -77,6 +78,33 @@ def build_served_model(head: Head, specification: EncoderSpecification, trust_mo
             return vectors @ weights + bias
 
     return ServedModel()
+
+
+def _decide(scores: Any, head: Head) -> tuple[Any, Any]:
+    """Does what Head.decide does, in TensorFlow.
+
+    Returns:
+      bool[B, C], the labels that each image is said to have; string[B], the most confident of them, of one label an
+      image (and with thresholds) NONE_OF_THESE when there is none.
+    """
+    tf = import_tensorflow()
+    decision, first = head.decision, tf.argmax(scores, axis=1)
+    names, sure = tf.constant((*head.labels, NONE_OF_THESE)), tf.reduce_max(scores, axis=1) >= decision.none_below
+    if head.activation == "sigmoid":
+        limits = decision.limits(DECISION) if decision.thresholds else DECISION
+        predicted = (scores >= limits) & sure[:, None]
+        if not decision.always_first:
+            first = tf.argmax(tf.where(predicted, scores, -1.0), axis=1)
+        answered = tf.reduce_any(predicted, axis=1) | decision.always_first
+        return predicted, tf.gather(names, tf.where(answered, first, len(head.labels)))
+    if decision.thresholds:
+        limits = decision.limits(np.inf)
+        ratios, free = scores / limits, tf.where(np.isinf(limits), scores, -1.0)
+        reached = tf.reduce_max(ratios, axis=1) >= 1
+        first = tf.where(reached, tf.argmax(ratios, axis=1), tf.argmax(free, axis=1))
+        sure &= reached | (tf.reduce_max(free, axis=1) >= 0)
+    answers = tf.where(sure, first, len(head.labels))
+    return tf.one_hot(answers, len(head.labels), True, False), tf.gather(names, answers)
 
 
 def _check_batch(key: Any, image_bytes: Any) -> Any:

@@ -76,8 +76,7 @@ class Guarded:
             "moved": self.moved,
         }
         if self.settings.action == CHECK and self._leaking("test"):
-            right = head.decide(head.probabilities(test.vectors))
-            found["test_accuracy"] = self._accuracies(_right(right, test))
+            found["test_accuracy"] = self._accuracies(_right(head, test))
         elif self.moved:
             found["test_accuracy_before"] = accuracy_before
         return found
@@ -174,9 +173,10 @@ def guard(features: Mapping[str, Features], settings: LeakSettings, place: str) 
     return Guarded(settings=settings, before=features, features=fixed, leaks=leaks, moved=moved)
 
 
-def _right(decided: np.ndarray, examples: Examples) -> np.ndarray:
-    """``bool[N]``: whether all that is said of an image is right."""
+def _right(head: Head, examples: Examples) -> np.ndarray:
+    """``bool[N]``: whether the most probable label of an image is right, or all that is said of several."""
+    probabilities, wanted = head.probabilities(examples.vectors), examples.targets
     if examples.several:
-        wanted = examples.targets
+        decided = head.decide(probabilities)
         return (np.pad(decided, ((0, 0), (0, wanted.shape[1] - decided.shape[1]))) == wanted).all(axis=1)
-    return np.asarray(decided.argmax(axis=1) == examples.targets)
+    return np.asarray(probabilities.argmax(axis=1) == wanted)

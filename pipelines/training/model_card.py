@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.training.calibrate import describe_calibration
 from pipelines.training.curve_figure import curve_markdown
 from pipelines.training.leak_report import describe_leaks
+from pipelines.training.thresholds import describe_decision
 
 _SHOWN_CLASSES = 50
 
@@ -87,7 +89,8 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         del rows["micro F1"]  # which is the accuracy
     lines += [f"| {name} | {' | '.join(map(figure, splits.values()))} |" for name, figure in rows.items()]
     name, entry = list(splits.items())[-1]
-    lines += [line for sentence in describe_leaks(metrics.get("leaks")) for line in ("", f"{sentence}.")]
+    remarks = [describe_calibration(metrics["temperature_scaling"]), *describe_decision(metrics.get("decision"))]
+    lines += ["", *(f"- {_cell(remark)}" for remark in [*remarks, *describe_leaks(metrics.get("leaks"))])]
     lines += ["", f"By class, on the {name} split:", "", "| class | images | precision | recall | F1 |"]
     lines += ["|---|---|---|---|---|"]
     for figures in entry["classes"][:_SHOWN_CLASSES]:
@@ -100,10 +103,12 @@ def _figures(metrics: Mapping[str, Any]) -> str:
 
 def _limits(metrics: Mapping[str, Any]) -> str:
     answer = "a confidence for each label" if metrics["several_labels"] else "one of its labels"
+    decision = metrics.get("decision")
+    every = "almost every" if decision and decision["validation"]["answered"] < 1 else "every"
     folded = any(attempt["fold"] >= 0 for attempt in metrics["fit"]["attempts"])
     chosen = "the temperature was" if folded else "regularisation, end of training and temperature were"
     lines = [
-        f"- It gives {answer} to every image, also to one that shows nothing of the kind.",
+        f"- It gives {answer} to {every} image, also to one that shows nothing of the kind.",
         "- The figures hold for images like those it was measured on; measure again where it is to work.",
         f"- The validation figures are slightly too good: {chosen} chosen on those images."
         + ("" if metrics["test"] else " There was no test split to measure on."),

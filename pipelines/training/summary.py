@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.progress import duration
+from pipelines.training.calibrate import describe_calibration
 from pipelines.training.curve_figure import most_to_gain
 from pipelines.training.leak_report import describe_leaks
+from pipelines.training.thresholds import describe_decision
 
 _SHOWN = 10  # labels
 _SHOWN_GAINS = 5
@@ -27,6 +29,8 @@ def summarise(record: Mapping[str, Any]) -> str:
                 f"{name}: accuracy {figures['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, majority "
                 f"class {figures['majority_accuracy']:.3f}) on {figures['rows']:,} images"
             )
+    lines.append(describe_calibration(metrics["temperature_scaling"]))
+    lines += describe_decision(metrics.get("decision"))
     lines += describe_leaks(metrics.get("leaks"))
     lines += _sweep_table(metrics["sweep"]) if "sweep" in metrics else []
     lines += _curve_lines(metrics["learning_curve"]) if "learning_curve" in metrics else []

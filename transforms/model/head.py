@@ -15,14 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from transforms.errors import ModelError
+from transforms.model.decision import FIRST, Decision
 
 Array = npt.NDArray[np.float32]
 
 ACTIVATIONS = ("softmax", "sigmoid")
 """``softmax`` for one label an image, ``sigmoid`` for several."""
-
-DECISION = 0.5
-"""The probability from which on a sigmoid head says that an image has a label."""
 
 _ROWS = 8192  # rows at a time: bounds the memory of the products, not their speed
 
@@ -38,6 +36,7 @@ class Head:
       layers: (weights ``float32[inputs, outputs]``, bias ``float32[outputs]``), first to last.
       activation: one of ACTIVATIONS.
       temperature: positive; divides the logits.
+      decision: from probabilities to the answer.
 
     Raises:
       ModelError: when the shapes do not fit together or a number is not finite.
@@ -49,6 +48,7 @@ class Head:
     layers: tuple[tuple[Array, Array], ...]
     activation: str = "softmax"
     temperature: float = 1.0
+    decision: Decision = FIRST
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -57,6 +57,8 @@ class Head:
             raise ModelError(f"head: temperature must be positive and finite, got {self.temperature}")
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise ModelError(f"head: labels must be there and differ from each other, got {list(self.labels)[:10]}")
+        if len(self.decision.thresholds) not in (0, len(self.labels)):
+            raise ModelError(f"head: {len(self.decision.thresholds)} thresholds for {len(self.labels)} labels")
         self._check_shapes()
         arrays = [self.mean, self.std, *(array for layer in self.layers for array in layer)]
         if not all(np.isfinite(array).all() for array in arrays) or not (self.std > 0).all():
@@ -119,15 +121,14 @@ class Head:
         return softmax(logits) if self.activation == "softmax" else sigmoid(logits)
 
     def decide(self, probabilities: Array) -> npt.NDArray[np.bool_]:
-        """Returns which labels each row is said to have, ``bool[N, C]``.
+        """Returns which labels each row is said to have, ``bool[N, C]``: as the decision says.
 
-        Of a softmax the most probable one, among equals the first; of sigmoids those that are as likely as not.
+        Without one, of a softmax the most probable label, among equals the first; of sigmoids those that are as
+        likely as not.
         """
         if self.activation == "sigmoid":
-            return probabilities >= DECISION
-        decided = np.zeros(probabilities.shape, np.bool_)
-        decided[np.arange(len(decided)), probabilities.argmax(axis=1)] = True
-        return decided
+            return self.decision.decide_several(probabilities)
+        return self.decision.decide_one(probabilities)
 
     def to_bytes(self) -> bytes:
         """The arrays as an ``.npz`` file, the same bytes for the same head."""
@@ -150,13 +151,17 @@ class Head:
             "temperature": self.temperature,
             "dimension": self.dimension,
             "layers": len(self.layers),
+            **self._decision_fields(),
             "sha256": self.digest,
         }
 
+    def _decision_fields(self) -> dict[str, Any]:
+        return {} if self.decision.always_first else {"decision": self.decision.to_json()}
+
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the arrays, labels, activation and temperature, in hexadecimal."""
-        fields = json.dumps([self.labels, self.activation, self.temperature])
+        """SHA-256 of the arrays, labels, activation, temperature and decision, in hexadecimal."""
+        fields = json.dumps([self.labels, self.activation, self.temperature, *self._decision_fields().values()])
         return hashlib.sha256(fields.encode() + self.to_bytes()).hexdigest()
 
     @classmethod
@@ -176,6 +181,7 @@ class Head:
                 layers=tuple((arrays[f"weights_{i}"], arrays[f"bias_{i}"]) for i in range(int(fields["layers"]))),
                 activation=str(fields["activation"]),
                 temperature=float(fields["temperature"]),
+                decision=Decision.from_json(fields["decision"]) if "decision" in fields else FIRST,
             )
         except (zipfile.BadZipFile, ValueError, KeyError, TypeError, OSError, EOFError) as error:
             raise ModelError(f"head.npz cannot be read ({type(error).__name__}: {error})") from error

@@ -21,6 +21,7 @@ from transforms.encoders.golden import self_test
 from transforms.encoders.resolve import load_encoder
 from transforms.errors import OptionError
 from transforms.files.filesystem import is_local, join, open_filesystem
+from transforms.model.decision import NONE_OF_THESE
 from transforms.model.directory import ModelDirectory
 from transforms.model.head import Head
 from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors, usable_cores
@@ -272,20 +273,25 @@ def vertex_line(row: Mapping[str, Any]) -> str:
         "displayNames": row["displayNames"],
         "confidences": [float(value) for value in row["confidences"]],
     }
+    if row["activation"] == "softmax" and row["predicted"] != row["displayNames"][:1]:
+        prediction["predicted"] = row["predicted"]  # by the model's thresholds, of which Vertex knows nothing
     line = {"instance": {"content": row["image_uri"], "mimeType": mime}, "prediction": prediction}
     return json.dumps(line, ensure_ascii=False) + "\n"
 
 
 def csv_row(row: Mapping[str, Any]) -> list[str]:
-    """Returns CSV_COLUMNS of a row, ``|`` between several labels.
+    """Returns CSV_COLUMNS of a row, ``|`` between several labels, the highest confidence beside none of these.
 
-    A leading ``= + - @``, tab or return is neutralised by an apostrophe."""
+    A leading ``= + - @``, tab or return is neutralised by an apostrophe.
+    """
     confidence = dict(zip(row["displayNames"], row["confidences"], strict=True))
-    predicted = [name for name in row["predicted"] if name in confidence]
+    one = row["activation"] == "softmax"
+    predicted = [name for name in row["predicted"] if one or name in confidence]
+    shown = [name for name in predicted if name in confidence] or row["displayNames"][:one]
     values = {
         **row,
-        "prediction": "|".join(predicted),
-        "confidence": "|".join(f"{float(confidence[name]):.6g}" for name in predicted),
+        "prediction": "|".join(predicted or [NONE_OF_THESE][:one]),
+        "confidence": "|".join(f"{float(confidence[name]):.6g}" for name in shown),
         "labels": "|".join(row["labels"]),
     }
     texts = [str(values[column]) for column in CSV_COLUMNS]
