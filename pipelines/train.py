@@ -19,6 +19,7 @@ from pipelines.training.checks import CheckSettings, add_check_arguments, check_
 from pipelines.training.features import Splits, read_split_features, split_features
 from pipelines.training.fit_settings import FitSettings, add_fit_flags, fit_arguments, fit_settings
 from pipelines.training.lab import LabResult, LabSettings, add_lab_flags, lab_arguments, lab_settings, run_lab
+from pipelines.training.label_errors import find_label_errors
 from pipelines.training.leak_report import guard
 from pipelines.training.measure import measure
 from pipelines.training.summary import summarise
@@ -140,6 +141,9 @@ def _fit(
     head, decision = decide(head, splits, configuration.checks.thresholds)
     for warning in decision["warnings"] if decision else ():
         print(f"heliograph: note: {warning}", file=sys.stderr)
+    suspects = None
+    if configuration.checks.label_errors:
+        suspects = find_label_errors(guarded.features, result.settings, result.fit)
     accuracy_before = None
     if guarded.moved:
         before = split_features(guarded.before, table.path, configuration.fit.labels_per_image)
@@ -154,10 +158,11 @@ def _fit(
             **result.metrics,
             "leaks": leaks,
             "decision": decision,
+            "label_errors": suspects and suspects.metrics(),
         },
         configuration=configuration_json(configuration),
         command=_command(configuration, table.version),
-        files={**guarded.files(), **result.files},
+        files={**guarded.files(), **result.files, **(suspects.files() if suspects else {})},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.training.calibrate import describe_calibration
 from pipelines.training.curve_figure import curve_markdown
+from pipelines.training.label_errors import describe_label_errors
 from pipelines.training.leak_report import describe_leaks
 from pipelines.training.thresholds import describe_decision
 
@@ -90,7 +91,8 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     lines += [f"| {name} | {' | '.join(map(figure, splits.values()))} |" for name, figure in rows.items()]
     name, entry = list(splits.items())[-1]
     remarks = [describe_calibration(metrics["temperature_scaling"]), *describe_decision(metrics.get("decision"))]
-    lines += ["", *(f"- {_cell(remark)}" for remark in [*remarks, *describe_leaks(metrics.get("leaks"))])]
+    remarks += describe_leaks(metrics.get("leaks")) + describe_label_errors(metrics.get("label_errors"))
+    lines += ["", *(f"- {_cell(remark)}" for remark in remarks)]
     lines += ["", f"By class, on the {name} split:", "", "| class | images | precision | recall | F1 |"]
     lines += ["|---|---|---|---|---|"]
     for figures in entry["classes"][:_SHOWN_CLASSES]:

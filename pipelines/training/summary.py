@@ -8,6 +8,7 @@ from typing import Any
 from pipelines.progress import duration
 from pipelines.training.calibrate import describe_calibration
 from pipelines.training.curve_figure import most_to_gain
+from pipelines.training.label_errors import describe_label_errors
 from pipelines.training.leak_report import describe_leaks
 from pipelines.training.thresholds import describe_decision
 
@@ -32,6 +33,7 @@ def summarise(record: Mapping[str, Any]) -> str:
     lines.append(describe_calibration(metrics["temperature_scaling"]))
     lines += describe_decision(metrics.get("decision"))
     lines += describe_leaks(metrics.get("leaks"))
+    lines += describe_label_errors(metrics.get("label_errors"))
     lines += _sweep_table(metrics["sweep"]) if "sweep" in metrics else []
     lines += _curve_lines(metrics["learning_curve"]) if "learning_curve" in metrics else []
     lines.append(f"{duration(record['seconds'])}; read {record['model']}/model_card.md")
