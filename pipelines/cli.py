@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from transforms.errors import HeliographError, UsageError
+from transforms.errors import HeliographError, PlaceError, UsageError
 
 COMMANDS = {
     "embed": "compute embeddings of images into a feature store",
@@ -60,10 +60,11 @@ def run_command(body: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        if os.environ.get("HELIOGRAPH_TRACEBACK"):
+        place = PlaceError.of(_one_line(error))
+        if place is None and os.environ.get("HELIOGRAPH_TRACEBACK"):
             raise
-        said = f"{type(error).__name__}: {_one_line(error)}"
-        print(f"heliograph: unexpected {said} (HELIOGRAPH_TRACEBACK=1 shows where)", file=sys.stderr)
+        said = f"unexpected {type(error).__name__}: {_one_line(error)} (HELIOGRAPH_TRACEBACK=1 shows where)"
+        print(f"heliograph: {place or said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         print(f"\nheliograph: {str(error) or 'interrupted; nothing was published'}", file=sys.stderr)

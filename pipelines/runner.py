@@ -143,4 +143,7 @@ def _own_error(error: BaseException) -> BaseException:
         if isinstance(kind, type) and issubclass(kind, errors.HeliographError) and kind is not errors.ImageError:
             return kind(match.group(2).strip())
     lines = [line for line in text.splitlines() if line.strip()]
+    place = errors.PlaceError.of(lines[-1]) if lines else None
+    if place is not None:
+        return place
     return errors.WorkError(f"the run failed: {type(error).__name__}: {lines[-1] if lines else 'no message'}")

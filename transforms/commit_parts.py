@@ -13,7 +13,7 @@ from pyarrow import fs
 
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
-from transforms.errors import CommitError, TooManyFailuresError
+from transforms.errors import CommitError, PartError, TooManyFailuresError
 from transforms.files.filesystem import join, open_filesystem, write_atomically
 from transforms.files.runs import remove_directory
 from transforms.shards.embedder import EmbedOptions
@@ -84,9 +84,13 @@ def commit_features(
     counts = {name: str(record[name]) for name in ("listed", "embedded", "reused", "failed")}
     version = table.version
     if parts or replaced:
-        committed = table.append(
-            options.run_id, parts, metadata=counts, base_version=embed.version, replaced_in=replaced
-        )
+        try:
+            committed = table.append(
+                options.run_id, parts, metadata=counts, base_version=embed.version, replaced_in=replaced
+            )
+        except PartError as error:  # else the next run would find the same markers, and fail for ever
+            Workspace(root=embed.table).forget(r.name for r in results if r.files.get("data") in error.paths)
+            raise CommitError(f"{error}; nothing was published, run again: its images will be embedded anew") from error
         version = committed.version
         if committed.already:
             _check_published(table, version, parts, options.run_id)

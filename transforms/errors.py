@@ -12,13 +12,23 @@ HeliographError                   the root; a command ends with its ``exit_statu
 │   ├── TooManyFailuresError      more dead letters than ``--max-failures`` allows
 │   ├── SelfTestError             the encoder no longer gives the vectors that a table was made with
 │   ├── CommitError               a part that cannot be published
+│   │   ├── PartError             parts that their shards must make again
+│   │   └── PlaceError            a full disk, a lost permission
 │   └── QualityGateError          a model below ``--assert-accuracy-at-least``
 └── ImageError                    one image; becomes one dead letter and never leaves the worker
 """
 
 from __future__ import annotations
 
+import errno
+import os
 from enum import StrEnum
+
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "give permission"),
+}
+"""What a person does about a place that cannot be written."""
 
 
 class ErrorClass(StrEnum):
@@ -93,6 +103,29 @@ class SelfTestError(WorkError):
 
 class CommitError(WorkError):
     """A part is missing, cut short or of another schema, so nothing is published."""
+
+
+class PartError(CommitError):
+    """Parts are not as they should be; their shards must be worked on again.
+
+    Args:
+      message: what is wrong with the first.
+      paths: of the parts, relative to the table.
+    """
+
+    def __init__(self, message: str, paths: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.paths = paths
+
+
+class PlaceError(CommitError):
+    """The disk is full, or a place may not be written any more."""
+
+    @classmethod
+    def of(cls, text: str) -> PlaceError | None:
+        """Returns the error for the words of Python, Arrow, deltalake or TensorFlow; None for any other fault."""
+        remedy = next((_REMEDIES[number] for number in _REMEDIES if os.strerror(number) in text), None)
+        return cls(f"{text} ({remedy} and run the same command again: what is finished is kept)") if remedy else None
 
 
 class QualityGateError(WorkError):

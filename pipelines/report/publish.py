@@ -114,6 +114,12 @@ def check_output(output: str) -> None:
     if kind == fs.FileType.File:
         raise OptionError(f"--output {output} is a file; name a directory for the report")
     if filesystem.get_file_info(join(path, RECORD)).type != fs.FileType.File:
+        names = {info.base_name for info in filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))}
+        foreign = {name for name in names - {METRICS, REPORT} if not name.startswith(".")}
+        if foreign:  # an interrupted evaluation may have left the other two
+            raise OptionError(
+                f"--output {output} holds other things ({min(foreign)} …); name an empty or a new directory"
+            )
         return
     try:
         record = json.loads(read_bytes(filesystem, join(path, RECORD)))

@@ -11,6 +11,9 @@ WELL_CALIBRATED = 0.03
 CHANCE = 0.05
 """p-values below it are called more than chance."""
 
+FEW = 30
+"""Rows below which nothing is compared, whatever the interval says."""
+
 _SLICES_IN_A_LINE = 5
 
 
@@ -26,7 +29,9 @@ def verdict(overall: dict[str, Any]) -> str:
             f"(95% interval {percent(low)} to {percent(high)}); single labels have a mean F1 of "
             f"{percent(overall['macro']['f1'])}."
         )
-    if low > majority:
+    if overall["rows"] < FEW:
+        comparison = "too few to tell from"
+    elif low > majority:
         comparison = "clearly more than"
     elif high < majority:
         comparison = "clearly less than"

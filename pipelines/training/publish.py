@@ -6,19 +6,24 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from pyarrow import fs
 
-from transforms.errors import InputError, ModelError
+from transforms.errors import InputError, ModelError, PlaceError
 from transforms.files import filesystem
 from transforms.model.directory import ModelDirectory, is_version, versions
 
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
+_STAGING = re.compile(r"\.[0-9a-f]{32}\.tmp")
+STALE_SECONDS = 3600
+"""Without a change for so long, a directory is nobody's any more."""
 _VERSION_MARKS = ("model.json", "saved_model.pb")
 
 
@@ -114,10 +119,23 @@ def _staging(model: str) -> Iterator[str]:
     root = filesystem.local_path(model)
     directory = os.path.join(root, f".{uuid.uuid4().hex}.tmp")  # no number: no reader takes it for a version
     os.makedirs(directory)
+    _sweep(root)
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _sweep(root: str) -> None:
+    """Removes what trainings that were killed have left; one that still writes has changed its files lately."""
+    for name in filter(_STAGING.fullmatch, os.listdir(root)):
+        path = os.path.join(root, name)
+        with contextlib.suppress(OSError):  # its own training has moved it meanwhile
+            newest = max(
+                os.path.getmtime(place) for place in (path, *(os.path.join(path, f) for f in file_sizes(path)))
+            )
+            if newest < time.time() - STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _move(directory: str, model: str, version: int) -> bool:
@@ -151,4 +169,5 @@ def _refused(model: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ModelError(f"--model {model} cannot be written ({reason}); name another place") from error
+        place = PlaceError.of(f"--model {model} cannot be written: {reason}")
+        raise place or ModelError(f"--model {model} cannot be written ({reason}); name another place") from error

@@ -431,3 +431,21 @@ def test_a_collection_of_odd_images_is_rows_and_dead_letters_never_both_never_ne
     letters = {int(Path(row["image_uri"]).name): row["error_class"] for row in dead_letters(tmp_path / "store")}
     assert rows == set(range(len(good)))
     assert letters == {len(good) + n: image.error_class.value for n, image in enumerate(bad.values())}
+
+
+def test_a_part_of_an_older_form_fails_one_run_only(
+    tmp_path: Path, many_photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an older release has left behind is made again, not refused for ever."""
+    arguments = ["--input", many_photos, "--store", tmp_path / "store", "--shard-size", 20, "--image-size", 32]
+    process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.DEVNULL)
+    wait_for(process, tmp_path / "store", "*/_work/shards/*.json", 3)
+    process.kill()
+    process.wait()
+    for path in list((tmp_path / "store").glob("*/_work/shards/*.json"))[:2]:
+        marker = json.loads(path.read_text())
+        part = path.parents[2] / marker["files"]["data"]
+        pq.write_table(pq.read_table(part).drop_columns(["group"]), part)
+        path.write_text(json.dumps({**marker, "sizes": {"data": part.stat().st_size}}))
+    assert "another schema" in mistake(capsys, *arguments, status=1)
+    assert run(capsys, *arguments)["embedded"] == 400

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 
 import pyarrow as pa
 
+from transforms.errors import PlaceError
 from transforms.files.filesystem import join
 from transforms.shards.lanes import DeadLetter, EncodedImage, StageClock
 from transforms.shards.record import peak_memory_mb
@@ -65,7 +66,20 @@ class ShardWork:
         return result
 
     def do(self, name: str, batches: Batches, sink: Sink, replaced_ids: Iterable[str] = ()) -> ShardResult:
-        """Drains the batches into the sink; writes dead letters and, at the end, the marker."""
+        """Drains the batches into the sink; writes dead letters and, at the end, the marker.
+
+        Raises:
+          PlaceError: the disk is full, or nothing may be written below the root.
+        """
+        try:
+            return self._do(name, batches, sink, replaced_ids)
+        except OSError as error:
+            place = PlaceError.of(f"{self.workspace.root} cannot be written: {error}")
+            if place is None:
+                raise
+            raise place from error
+
+    def _do(self, name: str, batches: Batches, sink: Sink, replaced_ids: Iterable[str]) -> ShardResult:
         before = dict(self.clock.seconds)
         counts: collections.Counter[str] = collections.Counter()
         letters: list[DeadLetter] = []

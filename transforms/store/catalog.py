@@ -88,7 +88,8 @@ def open_table(store: str, encoder: str | None = None, version: AtVersion = None
     tables = list_tables(store)
     if encoder is None:
         if len(tables) > 1:
-            raise StoreError(f"{store} has several tables, name one: {_shown([table.name for table in tables])}")
+            names = _shown([table.name for table in tables])
+            raise StoreError(f"{store} has several tables, name one (train: --encoder-table NAME): {names}")
         return FeatureTable.open(tables[0].path, version)
     meant = [entry for entry in tables if _is_meant(entry, encoder)]
     if not meant:

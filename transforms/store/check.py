@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 from pyarrow import fs
 
-from transforms.errors import CommitError
+from transforms.errors import CommitError, PartError
 from transforms.files.filesystem import join, open_filesystem
 from transforms.store.delta import one_line
 from transforms.store.schema import DIMENSION_KEY, FINGERPRINT_KEY, STATISTICS_COLUMNS, schema_difference
@@ -33,7 +33,7 @@ def check_parts(root: str, parts: Sequence[Part], schema: pa.Schema, fingerprint
       fingerprint: of the table's encoder.
 
     Raises:
-      CommitError: for a part that is missing, cut short, named twice, or of another size, row count,
+      PartError: for parts that are missing, cut short, named twice, or of another size, row count,
         schema, dimension or encoder.
     """
     names = [part.path for part in parts]
@@ -42,12 +42,18 @@ def check_parts(root: str, parts: Sequence[Part], schema: pa.Schema, fingerprint
         raise CommitError(f"part {min(twice)} is named twice in one commit")
     files, base = open_filesystem(root)
 
-    def check(part: Part) -> AddAction:
-        return _check_part(files, base, part, schema, fingerprint)
+    def check(part: Part) -> AddAction | CommitError:
+        try:
+            return _check_part(files, base, part, schema, fingerprint)
+        except CommitError as error:
+            return error
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        actions = list(pool.map(check, parts))
-    return [action for action, part in zip(actions, parts, strict=True) if part.rows]
+        checked = list(zip(parts, pool.map(check, parts), strict=True))
+    wrong = [(part.path, found) for part, found in checked if isinstance(found, CommitError)]
+    if wrong:
+        raise PartError(str(wrong[0][1]), tuple(path for path, _ in wrong)) from wrong[0][1]
+    return [found for part, found in checked if part.rows and not isinstance(found, CommitError)]
 
 
 def add_action(part: Part, footer: pq.FileMetaData, data_change: bool = True) -> AddAction:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from transforms.errors import CommitError, StoreError
+from transforms.errors import CommitError, PlaceError, StoreError
 from transforms.files import filesystem, objects
 
 _PROVIDERS = {"s3": "AWS", "gs": "GOOGLE"}
@@ -83,7 +83,8 @@ def errors_as(kind: type[StoreError] | type[CommitError], doing: str) -> Iterato
     try:
         yield
     except (DeltaError, OSError, ValueError, OverflowError) as error:
-        raise kind(f"{doing}: {one_line(error)}") from error
+        words = f"{doing}: {one_line(error)}"
+        raise PlaceError.of(words) or kind(words) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise

@@ -49,3 +49,8 @@ def test_overconfidence_is_said() -> None:
 
 def test_nothing_measured() -> None:
     assert verdict(Evaluation(MeasureOptions()).compute()["overall"]) == "Nothing could be measured."
+
+
+def test_few_predictions_are_compared_with_nothing() -> None:
+    rows = [_row("ab"[index % 2], True, "left") for index in range(12)]
+    assert "too few to tell from the 50.0%" in verdict(_metrics(*rows)["overall"])

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.training.publish import check_target, file_sizes, find_same, publish
 from tests.transforms.model.builders import linear_head, write_version
-from transforms.errors import ModelError
+from transforms.errors import ModelError, PlaceError
 
 
 def fill(directory: str) -> None:
@@ -119,7 +119,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     def full(directory: str) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(ModelError, match=r"cannot be written \(No space left on device\)"):
+    with pytest.raises(PlaceError, match=r"cannot be written: No space left on device \(make room"):
         publish(str(tmp_path), full, seal)
     assert list(tmp_path.iterdir()) == []
 
@@ -127,3 +127,15 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 def test_sizes_are_those_of_all_files(tmp_path: Path) -> None:
     fill(str(tmp_path))
     assert file_sizes(str(tmp_path)) == {"saved_model.pb": 5, "variables/data": 7}
+
+
+def test_what_a_killed_training_left_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    old, fresh, other = (tmp_path / name for name in (f".{'a' * 32}.tmp", f".{'b' * 32}.tmp", ".mine"))
+    for directory in (old, fresh, other):
+        (directory / "variables").mkdir(parents=True)
+        (directory / "variables" / "data").write_text("x")
+    for directory in (old, other):
+        for path in (directory / "variables" / "data", directory):
+            os.utime(path, (0, 0))
+    publish(str(tmp_path), lambda _: None, lambda *_: None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([fresh.name, other.name, "1"])

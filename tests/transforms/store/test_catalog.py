@@ -68,7 +68,7 @@ def test_what_is_no_store_is_said_in_one_line(tmp_path: Path) -> None:
 def test_a_table_that_does_not_fit_names_those_there_are(tmp_path: Path) -> None:
     make(tmp_path, FIRST, SECOND)
     both = ", ".join(sorted([FIRST.table_name, SECOND.table_name]))
-    assert f"has several tables, name one: {both}" in refused(tmp_path)
+    assert f"has several tables, name one (train: --encoder-table NAME): {both}" in refused(tmp_path)
     assert f"'tiny' means several tables of {tmp_path}: {both}" in refused(tmp_path, "tiny")
     assert f"has no table of '{OTHER.fingerprint}', it has {both}" in refused(tmp_path, OTHER.fingerprint)
     misleading = FIRST.fingerprint[:8] + "00000000"

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import duckdb
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +24,7 @@ from deltalake import DeltaTable
 
 from tests.transforms.store import builders
 from transforms.errors import CommitError
-from transforms.store import commit
+from transforms.store import commit, open_features
 from transforms.store.commit import Committed
 from transforms.store.schema import file_metadata
 from transforms.store.table import FeatureTable
@@ -290,6 +296,49 @@ def test_a_commit_killed_at_the_worst_moment(tmp_path: Path, moment: str) -> Non
     assert builders.contents(table.path) == builders.expected(range(5)) | builders.expected(range(5, 15), 1)
 
 
+def by_dataset(path: str) -> list[str]:
+    found: list[str] = open_features(str(Path(path).parent)).arrow_dataset().to_table(["image_id"])[0].to_pylist()
+    return found
+
+
+def by_polars(path: str) -> list[str]:
+    found: list[str] = pl.scan_delta(path).select("image_id").collect()["image_id"].to_list()
+    return found
+
+
+def by_duckdb(path: str) -> list[str]:
+    question = "SELECT image_id FROM read_parquet($files)"
+    return [row[0] for row in duckdb.execute(question, {"files": DeltaTable(path).file_uris()}).fetchall()]
+
+
+READERS = (lambda path: list(builders.contents(path)), by_dataset, by_polars, by_duckdb)
+
+
+@contextlib.contextmanager
+def readers(path: str) -> Iterator[list[int]]:
+    """Reads with each tool in turn, all the time; raises what one of them found wrong."""
+    done, counts = threading.Event(), [0]
+
+    def read_on() -> int:
+        for read in itertools.cycle(READERS):
+            found = read(path)
+            assert len(set(found)) == len(found), "an image has two rows"
+            assert len(found) >= counts[-1], "a row was lost"
+            assert len(found) % 10 == 0, "half a run"
+            counts.append(len(found))
+            if done.is_set():
+                return len(counts)
+        return 0
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_on)
+        try:
+            yield counts
+        finally:
+            done.set()
+        reading.result(timeout=30)
+
+
 @pytest.mark.slow
 def test_kill_9_at_40_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
     table = builders.make_table(tmp_path)
@@ -303,21 +352,23 @@ def test_kill_9_at_40_random_moments_loses_and_doubles_nothing(tmp_path: Path) -
         part = builders.write_part(table, fresh, generation=number + 1)
         works.append((f"run {number}", [part], [builders.image_id(number), builders.image_id(number + 1)]))
         final |= builders.expected(fresh, number + 1)
-    waiting = [start(table, run, parts, 0, changed) for run, parts, changed in works[:2]]
-    killed = 0
-    for number, (run_id, parts, changed) in enumerate(works):
-        child = waiting.pop(0)
-        if number + 2 < rounds:
-            waiting.append(start(table, *works[number + 2][:2], 0, works[number + 2][2]))
-        go([child])
-        time.sleep(generator.uniform(0, 0.04))
-        child.send_signal(signal.SIGKILL)
-        killed += child.wait(timeout=30) == -signal.SIGKILL
-        seen = builders.contents(table.path)  # a reader between the kill and the next attempt
-        assert len(seen) in (50 + 10 * number, 60 + 10 * number)
-        table.append(run_id, parts, changed, base_version=0)
-        assert len(builders.contents(table.path)) == 60 + 10 * number
+    with readers(table.path) as counts:
+        waiting = [start(table, run, parts, 0, changed) for run, parts, changed in works[:2]]
+        killed = 0
+        for number, (run_id, parts, changed) in enumerate(works):
+            child = waiting.pop(0)
+            if number + 2 < rounds:
+                waiting.append(start(table, *works[number + 2][:2], 0, works[number + 2][2]))
+            go([child])
+            time.sleep(generator.uniform(0, 0.04))
+            child.send_signal(signal.SIGKILL)
+            killed += child.wait(timeout=30) == -signal.SIGKILL
+            seen = builders.contents(table.path)  # a reader between the kill and the next attempt
+            assert len(seen) in (50 + 10 * number, 60 + 10 * number)
+            table.append(run_id, parts, changed, base_version=0)
+            assert len(builders.contents(table.path)) == 60 + 10 * number
     assert killed >= rounds // 2
+    assert len(set(counts)) > rounds // 2, "they read while runs were killed"
     assert builders.contents(table.path) == final
 
 
