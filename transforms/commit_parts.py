@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -84,13 +85,10 @@ def commit_features(
     counts = {name: str(record[name]) for name in ("listed", "embedded", "reused", "failed")}
     version = table.version
     if parts or replaced:
-        try:
+        with _made_again(embed.table, results):
             committed = table.append(
                 options.run_id, parts, metadata=counts, base_version=embed.version, replaced_in=replaced
             )
-        except PartError as error:  # else the next run would find the same markers, and fail for ever
-            Workspace(root=embed.table).forget(r.name for r in results if r.files.get("data") in error.paths)
-            raise CommitError(f"{error}; nothing was published, run again: its images will be embedded anew") from error
         version = committed.version
         if committed.already:
             _check_published(table, version, parts, options.run_id)
@@ -110,6 +108,16 @@ def commit_features(
     workspace.clear_progress(options.run_id)
     check_failures(record, options.max_failures, "embedded")
     return record
+
+
+@contextlib.contextmanager
+def _made_again(root: str, results: Sequence[ShardResult]) -> Iterator[None]:
+    """Forgets shards whose parts are refused; else the next run would find them again, and fail for ever."""
+    try:
+        yield
+    except PartError as error:
+        Workspace(root=root).forget(result.name for result in results if result.files.get("data") in error.paths)
+        raise CommitError(f"{error}; nothing was published, run again: its images will be embedded anew") from error
 
 
 def _check_published(table: FeatureTable, version: int, parts: Sequence[Part], run_id: str) -> None:
