@@ -54,11 +54,13 @@ def comparison_verdict(comparison: Mapping[str, Any]) -> str:
             "under other addresses."
         )
     low, high = pair["difference_interval"]
+    if not pair["changed"]:
+        return f"The predictions for the {pair['rows']:,} rows that {comparison['second']} has too are the same."
     sure = "more than chance explains" if pair["p_value"] < CHANCE else "which may be chance"
     return (
         f"Compared with {comparison['second']} on {pair['rows']:,} rows: {percent(pair['first_accuracy'])} right "
         f"against {percent(pair['second_accuracy'])} there, a difference of {points(-pair['difference'])} "
-        f"(95% interval {points(-high)} to {points(-low)}), {sure} (McNemar p = {pair['p_value']:.2g}); "
+        f"(95% interval {-100 * high:+.1f} to {-100 * low:+.1f}), {sure} (McNemar p = {pair['p_value']:.2g}); "
         f"{percent(pair['changed'])} of the predictions differ."
     )
 

@@ -176,3 +176,4 @@ def test_two_models_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert f"Compared with {paths[1]} on 185 rows" in capsys.readouterr().out
     same = _run(tmp_path, "--predictions", paths[0], "--compare", paths[0], REPEATED)["comparison"]["overall"]
     assert (same["rows"], same["changed"], same["p_value"]) == (190, 0.0, 1.0)
+    assert f"The predictions for the 190 rows that {paths[0]} has too are the same" in capsys.readouterr().out

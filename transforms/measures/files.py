@@ -66,7 +66,7 @@ def list_prediction_files(address: str) -> list[str]:
     filesystem, path = open_filesystem(address)
     kind = _file_info(filesystem, path, address).type
     if kind == fs.FileType.NotFound:
-        raise InputError(f"{address} does not exist; --predictions names the output of heliograph score, or a file")
+        raise InputError(f"{address} does not exist; name the output of heliograph score, or a file")
     if kind == fs.FileType.File:
         if _suffix(path) not in _READERS:
             raise InputError(f"{address} is none of {', '.join(sorted(_READERS))}")
@@ -309,7 +309,10 @@ def _is_prediction(name: str, suffix: str) -> bool:
 def _check_columns(address: str, names: list[str]) -> None:
     missing = [name for name in NEEDED if name not in names]
     if missing:
-        raise InputError(f"{address} has no column {' and no '.join(missing)}; it has {', '.join(names[:20])}")
+        raise InputError(
+            f"{address} has no column {' and no '.join(missing)}; it has {', '.join(names[:20])}; "
+            "name the columns of predictions that others made with --label-column and --score-column"
+        )
 
 
 @contextlib.contextmanager

@@ -108,3 +108,9 @@ def test_an_area_of_nothing_is_nan() -> None:
     assert math.isnan(roc_area(np.zeros(3), np.ones(3), True).area)
     assert math.isnan(average_precision(np.zeros(3), np.ones(3), True).area)
     assert math.isnan(roc_area(*ScoreSample(2, 5, 7).sides(0)[1:], True).area)
+
+
+def test_the_bound_of_average_precision_holds_for_any_order_in_a_bin() -> None:
+    area, error = average_precision(np.array([0.0, 10.0]), np.array([3.0, 1.0]), False)
+    worst = np.mean(np.arange(1, 11) / np.arange(2, 12))  # the bin's negative comes first
+    assert area - error <= worst < 1.0 <= area + error
