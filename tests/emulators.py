@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -126,8 +127,12 @@ def _handler() -> type:
                 super().do_PUT()
                 return
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            only_new = self.headers.get("x-goog-if-generation-match") == "0"
+            if re.search(r"/_delta_log/\d+\.json$", name) and not only_new:
+                self._answer(HTTPStatus.BAD_REQUEST)  # a commit without the condition could be lost
+                return
             with writing:
-                if self.headers.get("x-goog-if-generation-match") == "0" and self._found(bucket, name):
+                if only_new and self._found(bucket, name):
                     self._answer(HTTPStatus.PRECONDITION_FAILED)
                     return
                 self._create(bucket, name, data)
