@@ -6,28 +6,21 @@ import argparse
 import dataclasses
 import datetime
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from pipelines import cli, options
 from pipelines.run_record import configuration_json, print_record
-from pipelines.training import assemble, export, gate, publish
-from pipelines.training.calibrate import TemperatureFit, calibrate
+from pipelines.training import assemble, export, gate, outcome, publish
 from pipelines.training.checks import CheckSettings, add_check_arguments, check_arguments, check_settings
-from pipelines.training.features import Splits, read_split_features, split_features
 from pipelines.training.fit_settings import FitSettings, add_fit_flags, fit_arguments, fit_settings
-from pipelines.training.lab import LabResult, LabSettings, add_lab_flags, lab_arguments, lab_settings, run_lab
-from pipelines.training.label_errors import find_label_errors
-from pipelines.training.leak_report import guard
-from pipelines.training.measure import measure
+from pipelines.training.lab import LabSettings, add_lab_flags, lab_arguments, lab_settings
+from pipelines.training.stream import StreamSettings, add_stream_flags, stream_arguments
 from pipelines.training.summary import summarise
-from pipelines.training.thresholds import decide
 from transforms.errors import OptionError
 from transforms.files import filesystem
 from transforms.model.directory import ModelDirectory
-from transforms.model.head import Head
 from transforms.store.catalog import open_table
 from transforms.store.table import FeatureTable
 
@@ -41,6 +34,7 @@ class TrainConfiguration:
     version: int | datetime.datetime | None
     encoder_table: str | None
     fit: FitSettings
+    stream: StreamSettings
     lab: LabSettings
     checks: CheckSettings
     assert_accuracy_at_least: float | None
@@ -62,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     add_fit_flags(parser)
     add_lab_flags(parser)
     add_check_arguments(parser)
+    add_stream_flags(parser)
     parser.add_argument(
         "--assert-accuracy-at-least",
         type=float,
@@ -86,6 +81,7 @@ def _run(argv: Sequence[str] | None) -> int:
         fit=fit,
         lab=lab_settings(flags, fit),
         checks=check_settings(flags),
+        stream=StreamSettings(memory_limit=flags.memory_limit),
         assert_accuracy_at_least=flags.assert_accuracy_at_least,
         labels_output_file=flags.labels_output_file,
         trust_model=flags.trust_model,
@@ -107,6 +103,8 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
     table = open_table(configuration.store, configuration.encoder_table, configuration.version)
     data = assemble.describe_data(configuration.store, table)
     digest = assemble.training_digest(data, configuration.fit, configuration.lab, configuration.checks)
+    if configuration.stream.is_beyond(table):
+        digest += "-streamed"
     model = publish.find_same(configuration.model, digest)
     made = model is None
     if model is not None:
@@ -132,44 +130,16 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
 def _fit(
     configuration: TrainConfiguration, table: FeatureTable, data: dict[str, Any], digest: str
 ) -> assemble.Training:
-    guarded = guard(read_split_features(table), configuration.checks.leaks, table.path)
-    splits = split_features(guarded.features, table.path, configuration.fit.labels_per_image)
-    splits = dataclasses.replace(splits, warnings=(*splits.warnings, *guarded.warnings))
-    for warning in splits.warnings:
-        print(f"heliograph: note: {warning}", file=sys.stderr)
-    result, head, temperature = _fit_splits(splits, configuration.fit, configuration.lab)
-    head, decision = decide(head, splits, configuration.checks.thresholds)
-    for warning in decision["warnings"] if decision else ():
-        print(f"heliograph: note: {warning}", file=sys.stderr)
-    suspects = None
-    if configuration.checks.label_errors:
-        suspects = find_label_errors(guarded.features, result.settings, result.fit)
-    accuracy_before = None
-    if guarded.moved:
-        before = split_features(guarded.before, table.path, configuration.fit.labels_per_image)
-        _, seen, _ = _fit_splits(before, result.settings, LabSettings())
-        accuracy_before = (measure(seen, before.test, before.foreign_labels) or {}).get("accuracy")
-    leaks = guarded.metrics(head, splits.test, accuracy_before)
+    make = outcome.from_stream if configuration.stream.is_beyond(table) else outcome.from_memory
+    found = make(table, configuration.fit, configuration.lab, configuration.checks)
     return assemble.Training(
         source=assemble.Source(specification=table.specification, golden=table.golden, data=data, digest=digest),
-        head=head,
-        metrics={
-            **assemble.collect_metrics(splits, result.fit, head, temperature),
-            **result.metrics,
-            "leaks": leaks,
-            "decision": decision,
-            "label_errors": suspects and suspects.metrics(),
-        },
+        head=found.head,
+        metrics=found.metrics,
         configuration=configuration_json(configuration),
         command=_command(configuration, table.version),
-        files={**guarded.files(), **result.files, **(suspects.files() if suspects else {})},
+        files=found.files,
     )
-
-
-def _fit_splits(splits: Splits, fit: FitSettings, lab: LabSettings) -> tuple[LabResult, Head, TemperatureFit]:
-    validation = splits.validation.known(len(splits.labels))
-    result = run_lab(splits, validation, fit, lab)
-    return result, *calibrate(result.fit.head, validation)
 
 
 def _command(configuration: TrainConfiguration, version: int) -> str:
@@ -178,7 +148,11 @@ def _command(configuration: TrainConfiguration, version: int) -> str:
     if configuration.encoder_table:
         flags["--encoder-table"] = configuration.encoder_table
     words = [word for flag, value in flags.items() for word in (flag, str(value))]
-    words += [*fit_arguments(configuration.fit), *lab_arguments(configuration.lab)]
+    words += [
+        *fit_arguments(configuration.fit),
+        *lab_arguments(configuration.lab),
+        *stream_arguments(configuration.stream),
+    ]
     return shlex.join(["heliograph", "train", *words, *check_arguments(configuration.checks)])
 
 

@@ -149,7 +149,7 @@ class _Direct:
 
     def search(self, folds: Rows) -> list[Found]:
         numbers = np.unique(folds)
-        path = _path(self._settings, len(folds))
+        path = l2_path(self._settings, len(folds))
         together = max(1, _COLUMNS // (len(path) * len(self._class_weights)))
         found: list[Found] = []
         for start in range(0, len(numbers), together):
@@ -157,7 +157,7 @@ class _Direct:
         return found
 
     def search_held_out(self, held_out: Examples) -> Found:
-        path = _path(self._settings, len(self._train.targets))
+        path = l2_path(self._settings, len(self._train.targets))
         return self._fit(held_out, path, np.array([-1]), None)[0]
 
     def _fit(self, held_out: Examples, path: Sequence[float], numbers: Rows, folds: Rows | None) -> list[Found]:
@@ -217,7 +217,7 @@ class _Adam:
         tried: list[Attempt] = []
         weights = best_weights = self._trainer.initial
         best, worse = np.inf, 0
-        for l2 in _path(self._settings, len(rows)):
+        for l2 in l2_path(self._settings, len(rows)):
             loss, epochs, weights = self._trainer.run(l2, rows, held_out, weights)
             tried.append(Attempt(fold, l2, loss, epochs, kept=False))
             worse = worse + 1 if loss >= best else 0
@@ -231,7 +231,8 @@ class _Adam:
         return best_weights, tried
 
 
-def _path(settings: FitSettings, rows: int) -> Sequence[float]:
+def l2_path(settings: FitSettings, rows: int) -> Sequence[float]:
+    """Returns the regularisers to try with so many examples."""
     if settings.l2_regularizer is not None:
         return (settings.l2_regularizer,)
     return [l2 for l2 in L2_PATH if l2 * rows <= STRONGEST] or L2_PATH[-1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,7 @@ class HeadStack:
     ) -> None:
         self._tf = import_tensorflow()
         self._several, self._classes = train.several, classes
-        self._train = (share(train.vectors), self._tf.constant(train.targets))
+        self._train = (share(train.vectors), share(train.targets))
         same = held is train
         self._held = self._train if same else (share(held.vectors), self._tf.constant(held.targets))
         self._mean, self._scale = self._tf.constant(mean), self._tf.constant(1 / std)
@@ -119,13 +120,14 @@ class HeadStack:
         self._dropout, self._smoothing, self._batch, self._seed = dropout, smoothing, batch, seed
         self._rows, self._held_rows = len(train.targets), len(held.targets)
 
-    def fit(self, members: Members, schedule: Schedule, rows: Rows | None = None) -> StackFit:
+    def fit(self, members: Members, schedule: Schedule, refill: Callable[[], Iterable[int]] | None = None) -> StackFit:
         """Fits the heads until the held-out loss of none falls any more; the best weights of each are kept.
 
         Args:
           members: the M heads.
           schedule: how the learning rate moves, and when to stop.
-          rows: of ``train`` that are gone through; all by default.
+          refill: called for each pass; puts other rows into the arrays of ``train``, again and again, and gives
+            their number each time. By default a pass goes through the rows that are there, once.
         """
         count = len(members.l2)
         variables = self._variables(count)
@@ -133,10 +135,10 @@ class HeadStack:
         epoch = self._compile_epoch(members, variables)
         measure, keep = self._compile_measure(members, variables, kept)
         generator = np.random.default_rng(self._seed)
-        rows = np.arange(self._rows) if rows is None else rows
         course = schedule.start(count)
         while not course.finished:
-            epoch(order_of_rows(rows, self._batch, generator), course.factors)
+            for rows in (self._rows,) if refill is None else refill():
+                epoch(order_of_rows(np.arange(rows), self._batch, generator), course.factors)
             keep(course.see(measure().numpy().astype(np.float64)))
         weights = [np.array(variable) for variable in kept]
         return StackFit(losses=course.losses, epochs=course.best, passes=course.passes, weights=weights)
@@ -273,7 +275,7 @@ def _squares(tf: Any, kernel: Any, layer: int) -> Any:
     return tf.reduce_sum(tf.square(kernel), axis=(0, 2) if layer == 0 else (1, 2))
 
 
-def share(array: Array) -> Any:
+def share(array: npt.NDArray[Any]) -> Any:
     """Returns the array as a tensor, without copying one that lies as TensorFlow wants it."""
     tf = import_tensorflow()
     usable = array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % ALIGNMENT == 0

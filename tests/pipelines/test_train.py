@@ -218,6 +218,21 @@ def test_a_sweep_and_a_learning_curve_are_saved_shown_and_repeatable(store: Path
     assert run(*words)[1].startswith(f"model: {tmp_path}/m/1: nothing new")
 
 
+def test_above_the_memory_limit_features_are_streamed(store: Path, tmp_path: Path, run: Run) -> None:
+    words = ["--store", store, "--model", tmp_path / "m", *FAST, "--memory-limit", "0.000001"]
+    status, _, err = run(*words)
+    assert status == 0
+    assert "were streamed; leaks, sweeps and learning curves were left out" in err
+    model = ModelDirectory.open(str(tmp_path / "m"))
+    assert model.metrics["test"]["accuracy"] > 0.8
+    assert model.metrics["examples"]["train"] == 60
+    assert "--memory-limit 1e-06" in (tmp_path / "m" / "1" / "model_card.md").read_text()
+    assert ": nothing new" in run(*words)[1]
+    status, _, err = run(*words, "--learning-curve")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "--learning-curve needs the features in memory" in err
+
+
 def test_a_model_that_cannot_be_exported_is_not_half_there(
     store: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
