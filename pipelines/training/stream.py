@@ -104,6 +104,14 @@ def fit_streamed(table: FeatureTable, settings: FitSettings) -> tuple[Splits, Fi
             "or raise --memory-limit"
         )
     class_counts = np.array([counts[label] for label in labels])
+    fit = _fit_blocks(reader, validation, class_counts, labels, settings)
+    return _splits(table, labels, class_counts, validation, test, groups), fit
+
+
+def _fit_blocks(
+    reader: _Reader, validation: Examples, class_counts: np.ndarray, labels: tuple[str, ...], settings: FitSettings
+) -> Fit:
+    """Goes through the blocks until the validation loss stops falling."""
     mean, std = standardisation(reader.sample(SPLITS[0], BLOCK_BYTES).vectors)
     weights = parse_class_weights(settings.class_weights, labels, class_counts)
     block = reader.block()
@@ -136,13 +144,12 @@ def fit_streamed(table: FeatureTable, settings: FitSettings) -> tuple[Splits, Fi
         Attempt(-1, factor, float(loss), int(epochs), index == kept)
         for index, (factor, loss, epochs) in enumerate(zip(path, found.losses, found.epochs, strict=True))
     )
-    fit = Fit(
+    return Fit(
         head=head,
         validation_loss=weighted_loss(head, validation, weights),
         epochs=found.passes,
         attempts=attempts,
     )
-    return _splits(table, labels, class_counts, validation, test, groups), fit
 
 
 def _splits(
