@@ -82,7 +82,7 @@ POLICIES: Mapping[str, Policy] = {
         erase=0.25,
         erase_area=0.12,
     ),
-    # Pages, forms, screens: mirrored or turned text is no text, a line cut off is another; scanners tilt, paper yellows.
+    # Pages, forms, screens: mirrored or turned text is no text, a cut line is another; scanners tilt, paper yellows.
     "document": Policy(rotation=2.5, area=0.9, stretch=1.05, brightness=0.1, contrast=0.25, saturation=0.3),
     # Radiographs, scans of bodies: left is not right, tint and small spots are findings; position and exposure vary.
     # Microscopy, which has no upright, is a texture.
