@@ -45,8 +45,12 @@ class Classifier:
 
     def logits(self, images: Any, training: bool, step: Any = 0) -> Any:
         """Maps ``uint8[B, height, width, 3]`` to ``float32[B, C]``; ``step`` seeds the dropout."""
+        return self.classify(self.encoder.call(images, training), training, step)
+
+    def classify(self, vectors: Any, training: bool = False, step: Any = 0) -> Any:
+        """Maps ``float32[B, D]`` to ``float32[B, C]``: the head alone."""
         tf = import_tensorflow()
-        vectors = (self.encoder.call(images, training) - self.start.mean) / self.start.std
+        vectors = (vectors - self.start.mean) / self.start.std
         for place, (weights, bias) in enumerate(self.layers):
             if place:
                 vectors = tf.nn.relu(vectors)

@@ -35,6 +35,7 @@ from pipelines.training.pixels import (
     listing_digest,
     read_pixels,
 )
+from pipelines.training.training_report import write_training_report
 from pipelines.training.working_directory import working_directory
 from transforms.encoders.encoder import Encoder
 from transforms.encoders.golden import golden_images
@@ -300,6 +301,8 @@ def _export(
         "trained_weights": sum(int(np.prod(variable.shape)) for variable in classifier.trained),
     }
     copies = {os.path.basename(path): path}
+    known = splits.validation.known(len(splits.labels))
+    copies |= write_training_report(classifier, pixels, known, history, work)
     errors = os.path.join(work, ERRORS_FILE)
     return assemble.Training(
         source=assemble.Source(

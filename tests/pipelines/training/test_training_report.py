@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.training.batches import Batches
+from pipelines.training.classifier import with_new_head
+from pipelines.training.cnn_settings import CnnSettings
+from pipelines.training.features import Examples
+from pipelines.training.fit_network import fit_network
+from pipelines.training.network_pictures import Looker, sheet
+from pipelines.training.network_settings import NetworkSettings
+from pipelines.training.networks import build_cnn
+from pipelines.training.pixels import Pixels
+from pipelines.training.training_report import curves_svg, write_training_report
+
+
+def spot_pictures(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Grey noise; every other picture has a bright spot on its left or right, 24×24 pixels."""
+    random = np.random.default_rng(0)
+    array = random.integers(90, 130, (count, 24, 24, 3), dtype=np.uint8)
+    targets = (np.arange(count) % 2).astype(np.int32)
+    for place in np.flatnonzero(targets):
+        top, left = random.integers(2, 16), 2 if place % 4 == 1 else 16
+        array[place, top : top + 6, left : left + 6] = 255
+    return array, targets
+
+
+def examples(rows: range, targets: np.ndarray) -> Examples:
+    return Examples(vectors=np.array(rows, np.float32)[:, None], targets=targets[rows.start : rows.stop])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory):
+    array, targets = spot_pictures(120)
+    settings = NetworkSettings(learning_rate=0.005, train_epochs=8, augment="none", dropout_rate=0.0, batch_size=16)
+    encoder = build_cnn(24, 24, CnnSettings(depth=2, filters=8, hidden_units=(16,)), 0.0, 0)
+    classifier = with_new_head(encoder, ("plain", "spot"), "softmax", 0.0, 0)
+    batches = Batches(array=array, size=16, augment="none", seed=0, threads=2)
+    weights = np.ones(2, np.float32)
+    directory = str(tmp_path_factory.mktemp("fit"))
+    validation = examples(range(80, 120), targets)
+    history = fit_network(classifier, batches, examples(range(80), targets), validation, weights, settings, directory)
+    assert history[-1].validation_accuracy == 1.0
+    return classifier, array, validation, history
+
+
+def test_the_heat_lies_where_the_spot_is(trained) -> None:
+    classifier, array, *_ = trained
+    looker = Looker(classifier)
+    sides = []
+    for row in range(81, 119, 2):
+        seen = looker.look(array[row])
+        assert seen is not None
+        assert seen.predicted == 1
+        warmth = seen.heat[..., 0].astype(int) - seen.heat[..., 2]
+        left, right = warmth[:, :12].sum(), warmth[:, 12:].sum()
+        sides.append((left > right) == (row % 4 == 1))
+    assert np.mean(sides) > 0.9
+    assert set(seen.maps) == {"block1_conv", "block2_conv", "block2_relu"}
+
+
+def test_page_pictures_and_events_are_there(trained, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    classifier, array, validation, history = trained
+    pixels = Pixels(array=array, references=(), sha256=(), failures={})
+    copies = write_training_report(classifier, pixels, validation, history, str(tmp_path))
+    assert {name: Path(path) for name, path in copies.items()} == {
+        name: tmp_path / name for name in ("training.html", "events", "pictures")
+    }
+    names = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert {"filters.png", "heat_0.png", "heat_1.png", "maps_block1_conv.png"} <= names
+    assert Image.open(tmp_path / "pictures" / "heat_1.png").size == (48, 24)
+    page = (tmp_path / "training.html").read_text()
+    assert "spot, taken for spot" in page
+    assert len(re.findall('<img src="data:image/', page)) == 2 + len(names)
+    (events,) = (tmp_path / "events" / "validation").iterdir()
+    found = {}
+    for record in tf.data.TFRecordDataset(str(events)):
+        event = tf.compat.v1.Event.FromString(record.numpy())
+        for value in event.summary.value:
+            found[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
+    for epoch in history:
+        assert found["epoch_loss", epoch.epoch] == pytest.approx(epoch.validation_loss)
+        assert found["epoch_accuracy", epoch.epoch] == pytest.approx(epoch.validation_accuracy)
+
+
+def test_curves_leave_out_what_is_not_known() -> None:
+    nan = float("nan")
+    svg = curves_svg("Loss", [(0, nan, 2.0), (1, 1.5, 1.0), (2, 1.0, 0.5)])
+    lines = [line.split() for line in re.findall('points="([^"]*)"', svg)]
+    assert [len(line) for line in lines] == [2, 3]
+    assert lines[1][0] == "40.0,40.0"  # the greatest value is at the top
+    assert lines[1][-1] == "400.0,200.0"
+    assert curves_svg("Loss", [(0, nan, 1.0)])
+
+
+def test_a_sheet_has_a_tile_each() -> None:
+    page = sheet([np.full((3, 3), value, np.uint8) for value in range(0, 250, 25)])
+    assert page.shape == (2 * 76 + 4, 8 * 76 + 4, 3)
+    assert page[40, 40].tolist() == [0, 0, 0]
+    assert page[40, 116].tolist() == [25, 25, 25]
+    assert page[116, 116].tolist() == [225, 225, 225]
