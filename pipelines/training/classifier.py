@@ -10,6 +10,7 @@ import numpy as np
 
 from pipelines.training.networks import TrainableEncoder
 from transforms.encoders.tensorflow_runtime import import_keras, import_tensorflow
+from transforms.model.decision import FIRST
 from transforms.model.head import Array, Head
 
 
@@ -19,7 +20,7 @@ class Classifier:
 
     Attributes:
       encoder: pixels to vectors.
-      start: the head as it was before training, of temperature 1.
+      start: the head as it was before training, of temperature 1, without thresholds.
       layers: (weights, bias) of the head's layers, as variables.
       unfrozen: variables of the encoder that are trained.
       dropout_rate: before each layer of the head.
@@ -73,7 +74,7 @@ def with_head(
     tf = import_tensorflow()
     return Classifier(
         encoder=encoder,
-        start=dataclasses.replace(head, temperature=1.0),
+        start=dataclasses.replace(head, temperature=1.0, decision=FIRST),
         layers=tuple((tf.Variable(weights), tf.Variable(bias)) for weights, bias in head.layers),
         unfrozen=tuple(encoder.top(unfreeze)),
         dropout_rate=dropout_rate,
