@@ -140,7 +140,7 @@ class Evaluation:
                 "left_out": self._not_compared(names),
             },
             "bootstrap": {"draws": options.draws, "seed": options.seed, "level": LEVEL},
-            "slices": {name: entry for name, entry in slices.items() if entry is not None},
+            "slices": {name: entry for name, entry in slices.items() if entry and self._tells(name, entry)},
             "slices_left_out": {
                 name: f"more than {NAMED_VALUES if options.slices else DEFAULT_VALUES:,} values"
                 for name, entry in slices.items()
@@ -154,6 +154,10 @@ class Evaluation:
         }
         plain = null_for_nan(metrics)
         return {**plain, "warnings": warnings_of(plain)}
+
+    def _tells(self, name: str, entries: list[dict[str, Any]]) -> bool:
+        """Whether slices that nobody asked for are more than all rows again, as when every image is a JPEG."""
+        return name in self.options.slices or len(entries) > 1 or not name.startswith("image.")
 
     def _compared(self, names: tuple[str, ...]) -> dict[str, int]:
         """The classes that are compared between slices, with their places."""

@@ -18,6 +18,7 @@ SCHEMA = pa.schema(
         ("labels", pa.list_(pa.string())),
         ("attributes", pa.map_(pa.string(), pa.string())),
         ("weight", pa.float64()),
+        ("format", pa.string()),
         ("predicted", pa.list_(pa.string())),
     ]
 )

@@ -127,6 +127,14 @@ def test_pairs_of_attributes_are_slices_when_asked_for() -> None:
     assert list(slices) == ["side", "side*rare"]
 
 
+def test_a_property_that_all_images_share_is_a_slice_only_when_asked_for() -> None:
+    rows = [row(["a", "b"], [0.75, 0.25], ["a"], format=kind) for kind in ("JPEG", "JPEG", "PNG")]
+    assert list(_measure(batch(*rows[:2]))["slices"]) == []
+    assert list(_measure(batch(*rows))["slices"]) == ["image.format"]
+    asked = _measure(batch(*rows[:2]), slices=("image.format",))["slices"]["image.format"]
+    assert [(entry["value"], entry["rows"]) for entry in asked] == [("JPEG", 2)]
+
+
 def test_a_slice_without_weight_has_no_figures() -> None:
     rows = [row(["a", "b"], [0.75, 0.25], ["a"], attributes=[("k", value)], weight=float(value)) for value in "001"]
     entries = _measure(batch(*rows))["slices"]["k"]
