@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
+from transforms.encoders import engines
 from transforms.encoders.resolve import DEFAULT, RESIZES, resolve_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import OptionError
+from transforms.store.catalog import table_path
+from transforms.store.table import FeatureTable
 
 
 def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +32,23 @@ def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="decode large JPEGs fully, not scaled to twice the input size",
     )
+    parser.add_argument(
+        "--engine",
+        choices=(engines.AUTO, *engines.PRECISIONS),
+        default=engines.AUTO,
+        help="what computes the vectors; auto goes on with the table's, else takes the fastest that gives TensorFlow's",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=sorted({name for names in engines.PRECISIONS.values() for name in names}, reverse=True),
+        default="float32",
+        help="what it computes in; each has a table of its own",
+    )
 
 
 def resolve(flags: argparse.Namespace) -> EncoderSpecification:
-    """Returns the specification of the encoder that the flags name."""
-    return resolve_encoder(
+    """Returns the specification of the encoder that the flags name, on its engine; says which and why."""
+    specification = resolve_encoder(
         flags.encoder,
         image_size=image_size(flags.image_size),
         pixel_range=_pixel_range(flags.pixel_range),
@@ -40,6 +56,15 @@ def resolve(flags: argparse.Namespace) -> EncoderSpecification:
         exact_decode=flags.exact_decode,
         trust_model=flags.trust_model,
     )
+    chosen, why = engines.choose_engine(
+        specification,
+        flags.engine,
+        flags.precision,
+        has_table=lambda candidate: FeatureTable.exists(table_path(flags.store, candidate)),
+        trust_model=flags.trust_model,
+    )
+    print(f"encoder: {chosen.name} by {chosen.engine} in {chosen.precision} ({why})", file=sys.stderr)
+    return chosen
 
 
 def image_size(text: str | None) -> tuple[int, int] | None:

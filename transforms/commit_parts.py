@@ -12,6 +12,7 @@ from typing import Any
 import apache_beam as beam
 from pyarrow import fs
 
+from transforms.encoders.engines import golden_difference
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
 from transforms.errors import CommitError, PartError, TooManyFailuresError
@@ -100,8 +101,13 @@ def commit_features(
         "retracted": sum(gone.values()),
         "encoder": embed.specification.name,
         "encoder_fingerprint": embed.specification.fingerprint,
+        "engine": embed.specification.engine,
+        "precision": embed.specification.precision,
         "configuration": dict(options.configuration),
     }
+    if record["embedded"] > record["resumed"]:
+        difference = golden_difference(embed.specification, embed.trust_model)
+        record["cosine_to_tensorflow"] = difference._asdict()
     write_run_record(run_record_address(embed.table, options.run_id), record)
     workspace = Workspace(root=embed.table)
     workspace.forget(result.name for result in results)

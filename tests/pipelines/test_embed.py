@@ -45,7 +45,7 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: object, status: int 
     capsys.readouterr()
     assert embed.main([*map(str, arguments)]) == status
     captured = capsys.readouterr()
-    lines = [line for line in captured.err.splitlines() if not line.startswith("input: ")]
+    lines = [line for line in captured.err.splitlines() if not line.startswith(("input: ", "encoder: "))]
     assert len(lines) == 1, captured.err
     return lines[0]
 
@@ -386,8 +386,9 @@ def test_progress_in_a_log_is_plain_lines(
     assert embed.main(["--input", str(photos), "--store", str(tmp_path / "store"), "--shard-size", "10"]) == 0
     captured = capsys.readouterr()
     assert "\r" not in captured.err + captured.out
-    first, *lines = captured.err.splitlines()
+    first, second, *lines = captured.err.splitlines()
     assert first == f"input: {photos} (folder of images)"
+    assert second.startswith("encoder: efficientnet-lite0 by litert in float32 (TensorFlow's vectors of the golden")
     assert lines
     assert all(re.match(r"embedding \d+ of \d+ images \(\d+%\)", line) for line in lines)
     assert "60 images listed = 60 embedded + 0 reused + 0 failed" in captured.out

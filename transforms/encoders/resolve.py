@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from transforms.encoders import efficientnet_lite0, frozen
+from transforms.encoders import efficientnet_lite0, frozen, litert, openvino_engine
 from transforms.encoders.encoder import Encoder
 from transforms.encoders.handle import Handle, Kind, parse_handle
 from transforms.encoders.network import Network, affine_range, probe
@@ -18,6 +18,8 @@ from transforms.errors import EncoderError
 
 ENGINES: dict[str, Callable[[EncoderSpecification, bool, int | None], Encoder]] = {
     "tensorflow": frozen.load_frozen,
+    "litert": litert.load_litert,
+    "openvino": openvino_engine.load_openvino,
 }
 """What computes vectors, by the specification's engine."""
 

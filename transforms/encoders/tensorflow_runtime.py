@@ -19,13 +19,15 @@ from transforms.errors import EncoderError
 
 DOWNLOAD_TIMEOUT_SECONDS = 30.0
 
-# What TensorFlow's C++ side prints while it is imported, before any log level counts.
+# What C++ prints while TensorFlow is imported, or LiteRT first used, before any log level counts.
 _CHATTER = re.compile(
     rb"(WARNING: All log messages before absl::InitializeLog"
     rb"|[IWE]\d{4} .* (port|cudart_stub|cpu_feature_guard|cuda_platform|cuda_executor|cuda_dnn)\.cc:"
-    rb"|To enable the following instructions:).*\n?"
+    rb"|To enable the following instructions:"
+    rb"|INFO: Created TensorFlow Lite XNNPACK delegate).*\n?"
 )
 _IMPORTING = threading.Lock()
+_QUIET = threading.Lock()
 
 
 def import_tensorflow(threads: int | None = None) -> Any:
@@ -42,7 +44,7 @@ def import_tensorflow(threads: int | None = None) -> Any:
     os.environ.setdefault("TF_ENABLE_DEPRECATION_WARNINGS", "0")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     with _IMPORTING:
-        quiet = contextlib.nullcontext() if "tensorflow" in sys.modules else _without_chatter()
+        quiet = contextlib.nullcontext() if "tensorflow" in sys.modules else without_chatter()
         with quiet:
             tensorflow = importlib.import_module("tensorflow")
     tensorflow.get_logger().setLevel("ERROR")
@@ -56,8 +58,13 @@ def import_tensorflow(threads: int | None = None) -> Any:
 
 
 @contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Holds back what the block writes to file descriptor 2, then passes on all but known chatter."""
+def without_chatter() -> Iterator[None]:
+    """Holds back what is written to file descriptor 2 meanwhile, then passes on all but known chatter."""
+    with _QUIET:
+        yield from _hold_back()
+
+
+def _hold_back() -> Iterator[None]:
     try:
         sys.stderr.flush()
         real = os.dup(2)

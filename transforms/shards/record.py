@@ -14,7 +14,17 @@ from typing import Any
 from transforms.errors import CommitError, OptionError
 from transforms.shards.shard import ShardResult
 
-PACKAGES = ("heliograph", "apache-beam", "tensorflow", "pillow", "pyarrow", "deltalake", "numpy")
+PACKAGES = (
+    "heliograph",
+    "apache-beam",
+    "tensorflow",
+    "ai-edge-litert",
+    "openvino",
+    "pillow",
+    "pyarrow",
+    "deltalake",
+    "numpy",
+)
 
 
 def peak_memory_mb() -> float:

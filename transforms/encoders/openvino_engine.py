@@ -1,0 +1,71 @@
+"""The ``openvino`` engine: the converted network on OpenVINO, in float32 or bfloat16, without TensorFlow."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from transforms.encoders.conversion import converted_network
+from transforms.encoders.encoder import Pixels, Vectors
+from transforms.encoders.interpreters import Interpret, InterpretedEncoder
+from transforms.encoders.specification import EncoderSpecification
+from transforms.errors import EncoderError
+
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+"""Our names of inference precisions to OpenVINO's."""
+
+
+def is_installed() -> bool:
+    """Tells whether the extra is there."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def import_openvino() -> Any:
+    """Imports OpenVINO with the stub in place of its telemetry, which would send an event at once."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")
+
+
+def load_openvino(
+    specification: EncoderSpecification, trust_model: bool = False, threads: int | None = None
+) -> InterpretedEncoder:
+    """Compiles the converted network of a specification; arguments and errors are those of load_litert.
+
+    Raises:
+      EncoderError: OpenVINO is not installed, or the network cannot be converted, compiled or run.
+    """
+    if not is_installed():
+        raise EncoderError("the engine openvino is not installed; pip install 'heliograph[openvino]'")
+    path = str(converted_network(specification, trust_model).path)
+    compiled = _compile(path, PRECISIONS[specification.precision], threads or len(os.sched_getaffinity(0)))
+
+    def new_interpreter() -> Interpret:
+        request = compiled.create_infer_request()
+
+        def interpret(pixels: Pixels) -> Vectors:
+            return np.array(request.infer([pixels])[0], np.float32)
+
+        return interpret
+
+    return InterpretedEncoder(specification, new_interpreter, threads)
+
+
+def _compile(path: str, precision: str, threads: int) -> Any:
+    """One stream a thread; pinning is off, since it puts the streams of every process on the same cores."""
+    settings = {
+        "NUM_STREAMS": threads,
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,
+        "INFERENCE_PRECISION_HINT": precision,
+    }
+    try:
+        core = import_openvino().Core()
+        return core.compile_model(core.read_model(path), "CPU", settings)
+    except RuntimeError as error:
+        lines = str(error).strip().splitlines()
+        raise EncoderError(f"OpenVINO does not compile {path}: {lines[-1] if lines else error}") from error
