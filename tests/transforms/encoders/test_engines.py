@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
 import subprocess
 import sys
 import threading
@@ -14,14 +15,20 @@ from transforms.encoders.golden import golden_images
 from transforms.errors import EncoderError
 
 FAST = ("litert", "openvino")
+IN_PROCESS = conversion._convert_in_process
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
-    """A cache of this module's own."""
+    """A cache of this module's own; but for one test, networks are converted here, where TensorFlow is loaded."""
     with pytest.MonkeyPatch.context() as patch:
         path = tmp_path_factory.mktemp("cache")
         patch.setenv(conversion.CACHE_VARIABLE, str(path))
+        patch.setattr(
+            conversion,
+            "_convert_in_process",
+            lambda specification, trust, directory: conversion.convert(specification, trust, pathlib.Path(directory)),
+        )
         yield path
 
 
@@ -166,6 +173,13 @@ def test_a_damaged_cache_is_filled_again(small, cache):
     assert np.array_equal(again.golden, network.golden)
     assert again.golden.shape == (len(golden_images(small)), 8)
     assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_converter_runs_in_a_process_of_its_own(small, tmp_path):
+    IN_PROCESS(small, False, str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["golden.npy", "network.tflite"]
+    with pytest.raises(EncoderError, match="have changed"):
+        IN_PROCESS(dataclasses.replace(small, weights_sha256="0" * 64), False, str(tmp_path))
 
 
 def test_a_cache_that_cannot_be_written_is_named(small, tmp_path, monkeypatch):

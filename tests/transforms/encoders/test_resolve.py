@@ -114,7 +114,7 @@ def test_other_batches_are_refused(default_encoder):
 
 
 def test_an_unknown_engine_and_a_wrong_dimension_are_refused(default_specification):
-    with pytest.raises(EncoderError, match="no engine 'abacus', only tensorflow"):
+    with pytest.raises(EncoderError, match="no engine 'abacus', only litert, openvino, tensorflow"):
         resolve.load_encoder(dataclasses.replace(default_specification, engine="abacus"))
     with pytest.raises(EncoderError, match=r"expected float32\[1, 1000\]"):
         resolve.load_encoder(dataclasses.replace(default_specification, dimension=1000))
