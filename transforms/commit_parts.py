@@ -99,15 +99,9 @@ def commit_features(
         "table": embed.table,
         "table_version": version,
         "retracted": sum(gone.values()),
-        "encoder": embed.specification.name,
-        "encoder_fingerprint": embed.specification.fingerprint,
-        "engine": embed.specification.engine,
-        "precision": embed.specification.precision,
         "configuration": dict(options.configuration),
+        **_describe_encoder(embed, measured=record["embedded"] > record["resumed"]),
     }
-    if record["embedded"] > record["resumed"]:
-        difference = golden_difference(embed.specification, embed.trust_model)
-        record["cosine_to_tensorflow"] = difference._asdict()
     write_run_record(run_record_address(embed.table, options.run_id), record)
     workspace = Workspace(root=embed.table)
     workspace.forget(result.name for result in results)
@@ -124,6 +118,20 @@ def _made_again(root: str, results: Sequence[ShardResult]) -> Iterator[None]:
     except PartError as error:
         Workspace(root=root).forget(result.name for result in results if result.files.get("data") in error.paths)
         raise CommitError(f"{error}; nothing was published, run again: its images will be embedded anew") from error
+
+
+def _describe_encoder(embed: EmbedOptions, measured: bool) -> dict[str, Any]:
+    """Returns the encoder's part of a run record; ``measured`` against TensorFlow when it is loaded anyway."""
+    specification = embed.specification
+    described: dict[str, Any] = {
+        "encoder": specification.name,
+        "encoder_fingerprint": specification.fingerprint,
+        "engine": specification.engine,
+        "precision": specification.precision,
+    }
+    if measured:
+        described["cosine_to_tensorflow"] = golden_difference(specification, embed.trust_model)._asdict()
+    return described
 
 
 def _check_published(table: FeatureTable, version: int, parts: Sequence[Part], run_id: str) -> None:
