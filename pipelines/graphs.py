@@ -209,7 +209,7 @@ class ScoreGraph:
 
     def _build(self, pipeline: beam.Pipeline, directory: str) -> None:
         score, workspace = self.score, Workspace(root=self.score.output)
-        purpose = f"score {self.model.identifier} top {score.top_k} {','.join(sorted(score.formats))}"
+        purpose = f"score {self.model.identifier} {score.purpose}"
         if self.table is None:
             listed = pipeline | beam.Create(list(self.sources)) | ListImages()
             shards, planned, _ = listed | PlanShards(purpose=purpose, directory=directory, shard_size=self.shard_size)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pyarrow import fs
 
-from pipelines import cli, inputs, options, runner
+from pipelines import cli, inputs, options, runner, view_flags
 from pipelines.graphs import ScoreConfiguration
 from pipelines.run_record import (
     new_run_id,
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--top-k", type=options.positive(int), default=100, help="labels a prediction, best first, at most"
     )
+    view_flags.add_tta_arguments(parser)
     return parser
 
 
@@ -51,13 +53,14 @@ def _run(argv: Sequence[str] | None) -> int:
     started_at = time.time()
     if bool(flags.input) == bool(flags.store):
         raise OptionError("score takes either --input (images) or --store (stored features)")
+    views = view_flags.tta_of(flags)
     model = ModelDirectory.open(flags.model)
     table = _open_store(flags, model) if flags.store else None
     columns = inputs.columns_of(flags)
     sources: list[Source] = []
     if flags.input:
         sources = inputs.recognise_inputs(flags.input, flags.input_format, flags.input_root, columns)
-    configuration = _configuration(flags, model, table, sources)
+    configuration = _configuration(flags, model, table, sources, views)
     graph = configuration.graph(sources, model, table, started_at)
     too_many = graph.run(beam_args)
     output = configuration.output
@@ -89,7 +92,11 @@ def _check_output(address: str) -> str:
 
 
 def _configuration(
-    flags: argparse.Namespace, model: ModelDirectory, table: FeatureTable | None, sources: Sequence[Source]
+    flags: argparse.Namespace,
+    model: ModelDirectory,
+    table: FeatureTable | None,
+    sources: Sequence[Source],
+    views: Mapping[str, Any],
 ) -> ScoreConfiguration:
     output = _check_output(flags.output)
     run_id = new_run_id(flags.run_id)
@@ -106,6 +113,7 @@ def _configuration(
         threads=flags.threads or 0,
         timeout_seconds=flags.image_timeout,
         trust_model=flags.trust_model,
+        **views,
     )
     return ScoreConfiguration(
         input=tuple(map(absolute, flags.input or ())),

@@ -254,3 +254,21 @@ def test_a_head_of_another_encoder_is_refused(
     line = mistake(capsys, "--store", other, "--model", model, "--output", tmp_path / "out")
     assert "has no table of" in line
     assert len(read_features(open_table(str(other))).image_ids) == 60
+
+
+def test_views_are_averaged(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=3, first_seed=700)
+    call = ("--input", photos, "--model", model, "--output", tmp_path / "out")
+    run(capsys, *call)
+    plain = {uri: row["confidences"][0] for uri, row in predictions(tmp_path / "out").items()}
+    record = run(capsys, *call, "--tta", 3, "--augment", "texture")
+    assert record["scored"] == 6, "the predictions without views were taken for those with views"
+    assert (record["configuration"]["score"]["tta"], record["configuration"]["score"]["augment"]) == (3, "texture")
+    averaged = {uri: row["confidences"][0] for uri, row in predictions(tmp_path / "out").items()}
+    assert averaged.keys() == plain.keys()
+    assert averaged != plain
+    for row in predictions(tmp_path / "out").values():
+        assert sum(row["confidences"]) == pytest.approx(1, abs=1e-4)
+    assert run(capsys, *call, "--tta", 3, "--augment", "texture")["resumed"] == 6
+    assert "--tta needs pixels" in mistake(capsys, "--store", photos, *call[2:], "--tta", 3)
+    assert "say how many with --tta" in mistake(capsys, *call, "--augment", "medical")

@@ -21,11 +21,13 @@ from transforms.encoders.golden import self_test
 from transforms.encoders.resolve import load_encoder
 from transforms.errors import OptionError
 from transforms.files.filesystem import is_local, join, open_filesystem
+from transforms.images.augment import find_policy
 from transforms.model.decision import NONE_OF_THESE
 from transforms.model.directory import ModelDirectory
 from transforms.model.head import Head
 from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors, usable_cores
 from transforms.shards.shard import Shard, ShardResult
+from transforms.shards.views import ViewsEncoder
 from transforms.shards.work import ShardWork
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.sources.reference import ImageReference
@@ -57,6 +59,8 @@ class ScoreOptions:
       threads: that read and decode; 0 for one a core.
       timeout_seconds: for one image.
       trust_model: load a model whose graph has operators outside the allow-list.
+      tta: augmented views of each image whose probabilities are averaged with its own; 0 for none.
+      augment: the policy of these views.
     """
 
     model: str
@@ -71,6 +75,14 @@ class ScoreOptions:
     threads: int = 0
     timeout_seconds: float = 60.0
     trust_model: bool = False
+    tta: int = 0
+    augment: str = ""
+
+    @property
+    def purpose(self) -> str:
+        """What is done, for the names of shards: another one is another shard."""
+        views = f" tta {self.tta} {find_policy(self.augment).fingerprint}" if self.tta else ""
+        return f"top {self.top_k} {','.join(sorted(self.formats))}{views}"
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.formats if name not in FORMATS]
@@ -128,7 +140,7 @@ class ShardPredictor:
         encoder = load_encoder(specification, trust_model=options.trust_model)
         self_test(encoder, self.model.golden)
         return Lane(
-            encoder=encoder,
+            encoder=ViewsEncoder(encoder, options.tta, options.augment) if options.tta else encoder,
             preprocessing=specification.preprocessing,
             roots=options.roots,
             batch_size=options.batch_size,
@@ -181,7 +193,9 @@ class _PredictionSink:
         if not self._streams:
             self._open()
         head = self._model.head
-        probabilities = head.probabilities(stack_vectors(batch))
+        vectors = stack_vectors(batch)
+        probabilities = head.probabilities(vectors.reshape(-1, vectors.shape[-1]))
+        probabilities = probabilities.reshape(len(batch), -1, probabilities.shape[-1]).mean(axis=1)
         rows = prediction_rows(batch, probabilities, head, self._model.identifier, self._options.top_k)
         if self._parquet is not None:
             self._parquet.write_table(pa.Table.from_pylist(rows, schema=prediction_schema()))
