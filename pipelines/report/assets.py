@@ -8,6 +8,8 @@ import importlib.resources
 
 import jinja2
 
+from pipelines.report.verdict import percent
+
 
 def asset(name: str) -> str:
     """Returns a file of this package as text."""
@@ -16,9 +18,20 @@ def asset(name: str) -> str:
 
 def environment() -> jinja2.Environment:
     """Returns where templates are rendered: everything is escaped, a missing value is an error."""
-    found = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters["whole"] = lambda value: f"{value:,}"
+    found = jinja2.Environment(
+        loader=jinja2.FunctionLoader(asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"whole": lambda value: f"{value:,}", "percent": percent, "number": number}
     return found
+
+
+def number(value: float | None) -> str:
+    """Returns a figure with three decimals, a dash for None."""
+    return "–" if value is None else f"{value:.3f}"
 
 
 def content_policy(scripts: tuple[str, ...], styles: tuple[str, ...]) -> str:

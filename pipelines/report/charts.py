@@ -1,11 +1,20 @@
-"""Charts of a page: figures for Plotly, which is bundled, as plain data."""
+"""Charts of a page: the library, Plotly, that is put into it, and the parts that its figures share, as plain data.
+
+Colours are names of custom properties of page.css, as ``--accent``; page.js puts their values in, and lays its theme
+over every figure. Texts that come from data go through ``literal``, since the library takes them for markup.
+"""
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+_NAME = 30  # letters of a tick
+
+SERIES = tuple(f"--series-{number}" for number in range(1, 9))
+"""Colours of lines that are told apart; after the last the first comes again."""
 
 
 @functools.cache
@@ -17,6 +26,7 @@ def library() -> str:
     return script.replace("\r", "")  # an HTML parser would drop it, and the page's hash would not fit
 
 
+@functools.cache
 def style_ids() -> list[str]:
     """Returns the ids under which the library would add styles for maps, which the page's policy refuses.
 
@@ -25,86 +35,76 @@ def style_ids() -> list[str]:
     return sorted(set(re.findall(r'getElementById\("([0-9a-f]{32,})"\)', library())))
 
 
-def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns the figure: accuracy in each bin of confidence, beside the diagonal of perfect calibration.
+def literal(text: str) -> str:
+    """Returns a text that the library shows as it is."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
-    Colours are names of custom properties of the page's style; page.js puts their values in.
+
+def bars(name: str, places: Sequence[float], widths: Sequence[float], colour: str) -> dict[str, Any]:
+    """Returns bars without their heights."""
+    return {"type": "bar", "name": name, "x": list(places), "width": list(widths), "marker": {"color": colour}}
+
+
+def layout(height: int, **more: Any) -> dict[str, Any]:
+    """Returns a layout of ``height`` pixels whose axes stay as they are; ``more`` are fields of Plotly's."""
+    axes = {name: {"fixedrange": True, **value} for name, value in more.items() if re.match(r"[xy]axis", name)}
+    return {"height": height, "margin": {"l": 60, "r": 20, "t": 8, "b": 48}, **more, **axes}
+
+
+def interval_chart(
+    points: Sequence[tuple[str, float | None, Sequence[float | None]]], line: float | None, line_name: str
+) -> dict[str, Any]:
+    """Returns a forest plot: a dot with its interval for each name, the first at the top, and a dashed line.
 
     Args:
-      bins: as transforms.measures.calibration gives them.
+      points: name, value and ends of the interval; what is undefined is left out.
+      line: value that the others are compared with.
+      line_name: what it is of.
     """
-    filled = [entry for entry in bins if entry["rows"]]
-    perfect = {
+    values = [value for _, value, _ in points]
+    ends = [pair if None not in pair else (value, value) for _, value, pair in points]
+    dots = {
         "type": "scatter",
-        "mode": "lines",
-        "name": "perfect calibration",
-        "x": [0, 1],
-        "y": [0, 1],
-        "line": {"color": "--muted", "dash": "dash", "width": 1.5},
-        "hoverinfo": "skip",
-    }
-    return {"data": [_accuracy_bars(filled), perfect, _share_bars(filled)], "layout": _reliability_layout()}
-
-
-def _accuracy_bars(filled: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        **_bars(filled, "accuracy", "--accent"),
-        "y": [entry["accuracy"] for entry in filled],
-        "customdata": [
-            [f"{entry['lower']:.0%} to {entry['upper']:.0%}", entry["confidence"], entry["rows"]] for entry in filled
-        ],
-        "hovertemplate": "confidence %{customdata[0]}<br>%{customdata[2]:,} predictions<br>"
-        "mean confidence %{customdata[1]:.1%}<br><b>%{y:.1%} right</b><extra></extra>",
-    }
-
-
-def _share_bars(filled: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    total = sum(entry["rows"] for entry in filled)
-    return {
-        **_bars(filled, "share of predictions", "--soft"),
-        "y": [entry["rows"] / total for entry in filled],
-        "yaxis": "y2",
-        "hovertemplate": "%{y:.1%} of the predictions<extra></extra>",
-    }
-
-
-def _bars(filled: Sequence[Mapping[str, Any]], name: str, colour: str) -> dict[str, Any]:
-    return {
-        "type": "bar",
-        "name": name,
-        "x": [(entry["lower"] + entry["upper"]) / 2 for entry in filled],
-        "width": [0.92 * (entry["upper"] - entry["lower"]) for entry in filled],
-        "marker": {"color": colour},
-    }
-
-
-def _reliability_layout() -> dict[str, Any]:
-    return {
-        "height": 420,
-        "margin": {"l": 60, "r": 20, "t": 8, "b": 48},
-        "showlegend": False,
-        "bargap": 0,
-        "xaxis": {
-            "range": [0, 1],
-            "dtick": 0.2,
-            "tickformat": ".0%",
-            "title": {"text": "confidence"},
-            "anchor": "y2",
-            "fixedrange": True,
-        },
-        "yaxis": {
-            "range": [0, 1.02],
-            "domain": [0.28, 1],
-            "tickformat": ".0%",
-            "title": {"text": "accuracy"},
-            "fixedrange": True,
-        },
-        "yaxis2": {
-            "domain": [0, 0.2],
-            "tickformat": ".0%",
-            "title": {"text": "share"},
-            "nticks": 3,
-            "rangemode": "tozero",
-            "fixedrange": True,
+        "mode": "markers",
+        "x": values,
+        "y": [-place for place in range(len(points))],
+        "text": [literal(name) for name, _, _ in points],
+        "customdata": [list(pair) for pair in ends],
+        "hovertemplate": "<b>%{text}</b><br>%{x:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>",
+        "marker": {"color": "--text", "size": 8},
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [_distance(pair[1], value) for value, pair in zip(values, ends, strict=True)],
+            "arrayminus": [_distance(value, pair[0]) for value, pair in zip(values, ends, strict=True)],
+            "color": "--accent",
+            "thickness": 3,
+            "width": 0,
         },
     }
+    names = [literal(name if len(name) <= _NAME else name[: _NAME - 1] + "…") for name, _, _ in points]
+    axis = {
+        "tickvals": dots["y"],
+        "ticktext": names,
+        "range": [0.6 - len(points), 0.6],
+        "automargin": True,
+        "zeroline": False,
+    }
+    dashed = {"color": "--muted", "dash": "dash", "width": 1.5}
+    shapes = [{"type": "line", "x0": line, "x1": line, "yref": "paper", "y0": 0, "y1": 1, "line": dashed}]
+    notes = [{"x": line, "y": 1, "yref": "paper", "yanchor": "bottom", "text": line_name, "showarrow": False}]
+    return {
+        "data": [dots],
+        "layout": layout(
+            height=90 + 28 * len(points),
+            margin={"l": 8, "r": 20, "t": 28, "b": 36},
+            showlegend=False,
+            xaxis={"zeroline": False, "nticks": 6},
+            yaxis=axis,
+            **({} if line is None else {"shapes": shapes, "annotations": notes}),
+        ),
+    }
+
+
+def _distance(upper: float | None, lower: float | None) -> float | None:
+    return None if upper is None or lower is None else max(upper - lower, 0.0)

@@ -1,30 +1,85 @@
 "use strict";
 (() => {
-  const place = document.getElementById("reliability");
-  const source = document.getElementById("reliability-data");
-  if (!place || !source || !window.Plotly) return;
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const json = (element) => JSON.parse(element.textContent);
 
-  // Colours stand in the figure as names of custom properties, so that they follow the page's theme.
+  // Thumbnails stand once in the page, however often they are shown.
+  const pictures = json(document.getElementById("pictures"));
+  for (const image of all("img[data-picture]")) image.src = pictures[image.dataset.picture];
+
+  // Charts. Colours stand in the figures as names of custom properties, so that they follow the page's theme.
   const withColours = (value, styles) => {
     if (Array.isArray(value)) return value.map((entry) => withColours(entry, styles));
     if (value && typeof value === "object")
       return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, withColours(entry, styles)]));
     return typeof value === "string" && value.startsWith("--") ? styles.getPropertyValue(value).trim() : value;
   };
-
-  const draw = () => {
+  const draw = (source) => {
+    const place = document.getElementById(source.dataset.chart);
+    if (!window.Plotly || place.closest("[hidden]")) return;
     const styles = getComputedStyle(document.documentElement);
     const colour = (name) => styles.getPropertyValue(name).trim();
-    const figure = withColours(JSON.parse(source.textContent), styles);
-    const layout = figure.layout;
+    const { data, layout } = withColours(json(source), styles);
     layout.font = { family: styles.fontFamily, color: colour("--muted"), size: 13 };
     layout.paper_bgcolor = layout.plot_bgcolor = "rgba(0,0,0,0)";
     layout.hoverlabel = { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--text") } };
-    for (const axis of ["xaxis", "yaxis", "yaxis2"])
-      Object.assign(layout[axis], { gridcolor: colour("--line"), zerolinecolor: colour("--line") });
-    window.Plotly.react(place, figure.data, layout, { displayModeBar: false, responsive: true });
+    for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key)))
+      layout[name] = { gridcolor: colour("--line"), zerolinecolor: colour("--line"), ...layout[name] };
+    window.Plotly.react(place, data, layout, { displayModeBar: false, responsive: true });
   };
-  draw();
-  dark.addEventListener("change", draw);
+  const drawAll = (root = document) => all("script[data-chart]", root).forEach(draw);
+  drawAll();
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll());
+
+  // A select shows one of several panels.
+  for (const select of all("select.panels"))
+    select.addEventListener("change", () => {
+      for (const option of select.options) document.getElementById(option.value).hidden = !option.selected;
+      drawAll(document.getElementById(select.value));
+    });
+
+  // A button opens its panel and takes the reader there; Escape, or the panel's own button, goes back.
+  const openers = all("button[aria-controls]");
+  const show = (opener, open) => {
+    opener.setAttribute("aria-expanded", open);
+    document.getElementById(opener.getAttribute("aria-controls")).hidden = !open;
+  };
+  for (const opener of openers) {
+    const panel = document.getElementById(opener.getAttribute("aria-controls"));
+    const close = () => { show(opener, false); opener.focus(); };
+    opener.addEventListener("click", () => {
+      const opens = panel.hidden;
+      for (const other of openers.filter((one) => opener.closest("section").contains(one))) show(other, false);
+      if (!opens) return;
+      show(opener, true);
+      drawAll(panel);
+      panel.focus();
+    });
+    panel.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
+    for (const button of all("button.close", panel)) button.addEventListener("click", close);
+  }
+
+  // Tables are sorted by their heads; what is undefined stays last.
+  const valueOf = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+  const compare = (first, second) => {
+    const [one, other] = [Number(first), Number(second)];
+    return Number.isNaN(one) || Number.isNaN(other) ? first.localeCompare(second) : one - other;
+  };
+  for (const table of all("table.sortable")) {
+    const heads = all("thead th", table);
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") === "ascending";
+        for (const other of heads) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const rows = [...table.tBodies[0].rows].map((row) => [valueOf(row, column), row]);
+        rows.sort(([a], [b]) => (a === "") - (b === "") || (down ? compare(b, a) : compare(a, b)));
+        table.tBodies[0].append(...rows.map(([, row]) => row));
+      });
+    });
+  }
 })();

@@ -1,135 +1,140 @@
-"""metrics.json to report.html: one file, no network, nothing in it can run but its own scripts."""
+"""A report: a page of sections in one HTML file that needs no network and runs nothing but its own scripts.
+
+Each command that makes a report has a module that lists its sections, as evaluation.py does for ``evaluate``. To add
+a section:
+
+1. ``sections/<thing>.py`` has a function that returns a Section, or None when there is nothing to show. It gives the
+   template plain data, charts as Plotly figures in plain dictionaries (charts.py has their parts), and the addresses
+   of the images that it would like to show.
+2. ``sections/<thing>.html`` shows them: what stands between the section's heading and its end. ``data`` is the
+   section's, ``picture(uri)`` gives an image's place among the page's thumbnails (None where there is none), and
+   ``parts`` has what the sections share: ``parts.chart(section, name, label)``, ``parts.table(...)``,
+   ``parts.gallery(entries, ...)``, ``parts.image(uri, text)``.
+3. The page's list names the function.
+
+The page brings the rest: navigation, colours in light and dark, sorting of every ``table.sortable``, panels that
+``button[aria-controls]`` and ``select.panels`` open (page.js), thumbnails within THUMBNAILS and THUMBNAIL_BYTES, and the
+policy with the hashes of its scripts. Templates escape everything; a script or a style in a fragment would not run.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from pipelines.report import charts, verdict
+from pipelines.report import charts
 from pipelines.report.assets import asset, content_policy, environment
 from pipelines.report.thumbnails import thumbnails
 
-MATRIX_CLASSES = 40
-"""With more classes the page shows the most frequent mistakes only; metrics.json has the matrix."""
+THUMBNAILS = 300
+"""Images that are tried for a page at most, in the order in which its sections want them."""
 
-MISTAKES = 12
-_TABLE_ROWS = 200
+THUMBNAIL_BYTES = 2_500_000
+"""What they may take; with the library for charts, 4.8 MB, a page stays under 8 MB."""
+
 _EMPTY_STYLE = ""  # Plotly adds an empty style element and fills it through the object model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What the page tells beside the metrics.
+class Section:
+    """A part of a page under a heading of its own.
 
     Attributes:
-      run_id: of the run.
-      predictions: address of what was measured.
-      command: that makes the page again.
-      made_at: when, for a person.
-      seconds: that measuring took.
-      versions: of the software.
-      dead_letters: images that have no prediction, by class.
-      thumbnails: how many of the worst errors are shown as pictures.
+      id: of the element, unique on the page; links go to it.
+      title: the heading.
+      short: the word or two that stand in the navigation.
+      template: sections/<template>.html shows it.
+      data: what the template shows.
+      charts: Plotly figures by name, as plain data.
+      images: addresses that ``picture`` can be asked for, the most important first.
+      half: it may stand beside a neighbour that is a half, too.
+      alert: it is a warning.
+    """
+
+    id: str
+    title: str
+    short: str
+    template: str
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    charts: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    images: Sequence[str] = ()
+    half: bool = False
+    alert: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card:
+    """One figure at the top, with its name above and a few words below."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a report tells.
+
+    Attributes:
+      run_id: of the run that made it.
+      title: of the window.
+      kicker: what it is about, of which version, when; above the verdict.
+      verdict: the result in a sentence, with its interval.
+      against: the result against something else, a sentence each.
+      findings: what stands out, a sentence each.
+      advice: what to do next: a sentence and the id of the section that shows why.
+      cards: the main figures.
+      sections: the rest; None is left out.
+      footer: the last line.
     """
 
     run_id: str
-    predictions: str
-    command: str
-    made_at: str
-    seconds: float
-    versions: Mapping[str, str]
-    dead_letters: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    thumbnails: int = 24
+    title: str
+    kicker: str
+    verdict: str
+    against: Sequence[str] = ()
+    findings: Sequence[str] = ()
+    advice: Sequence[tuple[str, str]] = ()
+    cards: Sequence[Card] = ()
+    sections: Iterable[Section | None] = ()
+    footer: str = ""
 
 
-def render(metrics: Mapping[str, Any], facts: Facts) -> str:
-    """Returns the page.
-
-    Args:
-      metrics: as metrics.schema.json describes them.
-      facts: the rest.
-    """
-    templates = environment()
-    templates.filters |= {"percent": verdict.percent, "number": _number}
+def render(page: Page) -> str:
+    """Returns the page as HTML."""
+    sections = [section for section in page.sections if section]
     style, script = asset("page.css"), asset("page.js")
-    shown = metrics["worst_errors"][: facts.thumbnails]
-    pictures = thumbnails([entry["image_uri"] for entry in shown])
-    matrix = metrics["confusion_matrix"]
-    return templates.from_string(asset("page.html")).render(
-        metrics=metrics,
-        facts=facts,
-        verdict=verdict.verdict(metrics["overall"]),
-        weak_spots=verdict.weak_spots(dict(metrics)),
-        cards=_cards(metrics),
-        matrix=_matrix(matrix) if matrix["rows"] and len(matrix["labels"]) <= MATRIX_CLASSES else None,
-        mistakes=matrix["largest"][:MISTAKES],
-        classes=metrics["classes"][:_TABLE_ROWS],
-        slices={name: _with_bars(entries[:_TABLE_ROWS]) for name, entries in metrics["slices"].items()},
-        bins=[entry for entry in metrics["calibration"] if entry["rows"]],
-        chart=charts.reliability_diagram(metrics["calibration"]),
-        gallery=[{**entry, "picture": picture} for entry, picture in zip(shown, pictures, strict=True)],
+    library = charts.library() if any(section.charts for section in sections) else ""
+    wanted = list(dict.fromkeys(uri for section in sections for uri in section.images))
+    shown = _within_budget(wanted)
+    places = {uri: place for place, uri in enumerate(shown)}
+    templates = environment()
+    templates.globals["picture"] = places.get
+    return templates.get_template("page.html").render(
+        page=page,
+        sections=sections,
+        ids={section.id for section in sections},
+        rows=[(half, list(group)) for half, group in itertools.groupby(sections, key=lambda section: section.half)],
+        pictures=list(shown.values()),
         style=Markup(style),
         script=Markup(script),
-        library=Markup(charts.library()),
-        style_ids=charts.style_ids(),
-        policy=content_policy(scripts=(charts.library(), script), styles=(style, _EMPTY_STYLE)),
+        library=Markup(library),
+        style_ids=charts.style_ids() if library else [],
+        policy=content_policy(scripts=(library, script) if library else (script,), styles=(style, _EMPTY_STYLE)),
     )
 
 
-def _cards(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    overall = metrics["overall"]
-    low, high = overall["accuracy_interval"]
-    cards = [
-        (
-            "Accuracy",
-            verdict.percent(overall["accuracy"]),
-            f"95%: {verdict.percent(low)} to {verdict.percent(high)}",
-        ),
-        (
-            "Majority class",
-            verdict.percent(overall["majority_accuracy"]),
-            str(overall["majority_class"] or ""),
-        ),
-        ("Macro F1", _number(overall["macro"]["f1"]), "mean over the classes"),
-        ("Macro ROC AUC", _number(overall["macro"]["roc_auc"]), "one class against the rest"),
-        ("Calibration error", verdict.percent(overall["expected_calibration_error"]), "0% is best"),
-        ("Log loss", _number(overall["log_loss"]), "lower is better"),
-    ]
-    for k, value in overall["top_k_accuracy"].items():
-        cards.append((f"Top-{k} accuracy", verdict.percent(value), f"label among the first {k}"))
-    return [{"name": name, "value": value, "note": note} for name, value, note in cards]
-
-
-def _matrix(matrix: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the table: label and cells, each with its share of the row and a heat from 0 to 10."""
-    rows = []
-    for index, (label, counts) in enumerate(zip(matrix["labels"], matrix["rows"], strict=True)):
-        total = sum(counts)
-        cells = [
-            {
-                "rows": count,
-                "share": count / total if total else None,
-                "heat": math.ceil(10 * count / total) if total else 0,
-                "right": column == index,
-            }
-            for column, count in enumerate(counts)
-        ]
-        rows.append({"label": label, "cells": cells, "total": total})
-    return rows
-
-
-def _with_bars(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Slices with the interval as x positions from 0 to 100."""
-    return [
-        {**entry, "bar": [round(100 * end, 1) for end in entry["accuracy_interval"]]}
-        for entry in entries
-        if entry["accuracy"] is not None
-    ]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _within_budget(wanted: Sequence[str]) -> dict[str, str]:
+    """Returns the pictures of the first addresses, as many as a page may hold."""
+    shown: dict[str, str] = {}
+    room = THUMBNAIL_BYTES
+    chosen = wanted[:THUMBNAILS]
+    for uri, picture in zip(chosen, thumbnails(chosen), strict=True):
+        if picture and len(picture) <= room:
+            shown[uri] = picture
+            room -= len(picture)
+    return shown

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from pipelines.report.evaluation import Facts, evaluation_page
 from pipelines.report.long_table import long_table
 from pipelines.report.markdown import summary
-from pipelines.report.page import Facts, render
+from pipelines.report.page import render
 from transforms.errors import OptionError
 from transforms.files.filesystem import join, open_filesystem, read_bytes, write_atomically
 from transforms.measures.files import count_errors
@@ -71,7 +72,7 @@ def publish_evaluation(
         dead_letters=dead_letters,
         thumbnails=options.thumbnails,
     )
-    page = render(metrics, facts)
+    page = render(evaluation_page(metrics, facts))
     metrics = {**metrics, "run_id": options.run_id, "dead_letters": dead_letters}
     filesystem, path = open_filesystem(options.output)
     write_atomically(filesystem, join(path, METRICS), _to_json(metrics))

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipelines.report.page import Facts, render
+from pipelines.report.evaluation import Facts, evaluation_page
+from pipelines.report.page import render
 from tests.transforms.measures.example import batch, random_rows, row
 from transforms.measures.evaluation import Evaluation
 from transforms.measures.slices import MeasureOptions
@@ -19,7 +20,7 @@ from transforms.measures.slices import MeasureOptions
 HOSTILE = ("<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>", "' onmouseover='alert(3)")
 
 
-class _Page(HTMLParser):
+class _Parsed(HTMLParser):
     """Collects elements, the contents of scripts and styles, and the visible text."""
 
     def __init__(self, page: str) -> None:
@@ -74,6 +75,17 @@ def _facts(**changes: Any) -> Facts:
     return Facts(**(fields | changes))
 
 
+def _page(metrics: dict[str, Any], facts: Facts) -> str:
+    return render(evaluation_page(metrics, facts))
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for part in parts for text in _texts(part)]
+
+
 def _hash(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
@@ -81,13 +93,13 @@ def _hash(content: str) -> str:
 @pytest.fixture(scope="module")
 def ordinary() -> str:
     rows, _, _ = random_rows(200)
-    return render(_metrics(*rows), _facts(dead_letters={"CORRUPT": 3}))
+    return _page(_metrics(*rows), _facts(dead_letters={"CORRUPT": 3}))
 
 
 def test_the_page_says_what_the_metrics_say(ordinary: str) -> None:
     rows, _, _ = random_rows(200)
     metrics = _metrics(*rows)
-    text = " ".join(_Page(ordinary).text.split())
+    text = " ".join(_Parsed(ordinary).text.split())
     overall = metrics["overall"]
     low, high = overall["accuracy_interval"]
     assert f"{overall['accuracy']:.1%} of 200 predictions are right (95% interval {low:.1%} to {high:.1%})" in text
@@ -105,7 +117,7 @@ def test_the_page_is_one_file_and_stays_off_the_network(ordinary: str) -> None:
     assert ordinary.startswith("<!doctype html>")
     assert len(ordinary.encode()) < 8 * 2**20
     assert "\r" not in ordinary  # a parser drops it, and the hashes of the policy would not fit
-    page = _Page(ordinary)
+    page = _Parsed(ordinary)
     assert {name for name, _ in page.elements}.isdisjoint({"link", "iframe", "object", "embed", "base", "form"})
     for _, attributes in page.elements:
         for name in ("src", "href", "srcset", "action", "data", "background", "poster"):
@@ -115,7 +127,7 @@ def test_the_page_is_one_file_and_stays_off_the_network(ordinary: str) -> None:
 
 
 def test_only_the_scripts_and_styles_of_the_page_may_run(ordinary: str) -> None:
-    page = _Page(ordinary)
+    page = _Parsed(ordinary)
     policy = page.first("meta", **{"http-equiv": "Content-Security-Policy"})["content"] or ""
     assert "'unsafe" not in policy
     rules = {rule.split()[0]: rule.split()[1:] for rule in policy.split("; ")}
@@ -141,12 +153,17 @@ def test_labels_addresses_and_attributes_cannot_become_markup() -> None:
         for index in range(60)
     ]
     facts = _facts(predictions=HOSTILE[1], command=HOSTILE[1], dead_letters={HOSTILE[1]: 1}, run_id=HOSTILE[2])
-    html = render(_metrics(*rows), facts)
-    page = _Page(html)
+    html = _page(_metrics(*rows), facts)
+    page = _Parsed(html)
     assert "alert(" not in page.styles[0]
-    own = [content for attributes, content in page.scripts]
-    assert len(own) == 3
-    assert not any("alert(" in content for content in own[1:])
+    data = [content for attributes, content in page.scripts if attributes.get("type") == "application/json"]
+    run = [content for attributes, content in page.scripts if "type" not in attributes]
+    assert len(data) + len(run) == len(page.scripts)
+    assert len(run) == 2
+    assert "alert(" not in run[1]
+    texts = [text for content in data for text in _texts(json.loads(content))]
+    assert any("alert(" in text for text in texts)
+    assert not any("<img" in text or "<script" in text for text in texts)  # the charts' library reads markup
     assert not any(name == "img" for name, _ in page.elements)
     assert not any(name.startswith("on") for _, found in page.elements for name in found)
     assert "/images/<script>alert(4)</script>.png" in page.text
@@ -155,8 +172,10 @@ def test_labels_addresses_and_attributes_cannot_become_markup() -> None:
 
 
 def test_the_chart_has_the_bins(ordinary: str) -> None:
-    data = next(content for attributes, content in _Page(ordinary).scripts if "id" in attributes)
-    figure = json.loads(data)
+    scripts = _Parsed(ordinary).scripts
+    figure = json.loads(
+        next(content for found, content in scripts if found.get("data-chart") == "calibration-reliability")
+    )
     rows, _, _ = random_rows(200)
     bins = [entry for entry in _metrics(*rows)["calibration"] if entry["rows"]]
     assert figure["data"][0]["y"] == [entry["accuracy"] for entry in bins]
@@ -164,7 +183,7 @@ def test_the_chart_has_the_bins(ordinary: str) -> None:
 
 
 def test_tables_have_headers_and_regions_have_names(ordinary: str) -> None:
-    page = _Page(ordinary)
+    page = _Parsed(ordinary)
     assert page.first("html")["lang"] == "en"
     assert page.first("meta", name="viewport")
     assert all(found.get("scope") in ("row", "col") for name, found in page.elements if name == "th")
@@ -186,26 +205,28 @@ def test_worst_errors_are_pictures_or_placeholders(tmp_path: Path) -> None:
         row(["a", "b"], [0.9, 0.1], ["b"], image_uri=uri)
         for uri in (str(tmp_path / "wide.png"), str(tmp_path / "broken.jpg"), str(tmp_path), "http://x/y.png", "", "\0")
     ]
-    page = _Page(render(_metrics(*rows), _facts()))
+    page = _Parsed(_page(_metrics(*rows), _facts()))
     pictures = [found for name, found in page.elements if name == "img"]
-    assert [found["alt"] for found in pictures] == ["Labelled b, predicted a"]
-    assert page.text.count("cannot be shown") == 5
-    few = _Page(render(_metrics(*rows), _facts(thumbnails=2)))
-    assert sum(name == "figure" for name, _ in few.elements) == 2
-    assert "The worst errors" not in render(_metrics(*rows), _facts(thumbnails=0))
+    assert {found["alt"] for found in pictures} == {"Labelled b, predicted a"}
+    assert {found["data-picture"] for found in pictures} == {"0"}  # the only one, however often it is shown
+    assert len(pictures) == 3  # worst, least confident, and in its cell of the matrix
+    assert page.text.count("cannot be shown") == 3 * 5
+    few = _Parsed(_page(_metrics(*rows), _facts(thumbnails=2)))
+    assert sum(name == "figure" for name, _ in few.elements) == 2 + 2 + 6
+    assert "The worst errors" not in _page(_metrics(*rows), _facts(thumbnails=0))
 
 
 def test_many_classes_show_mistakes_instead_of_a_matrix() -> None:
     names = tuple(f"class{index:03d}" for index in range(60))
     rows, _, _ = random_rows(300, 3, names)
-    page = _Page(render(_metrics(*rows), _facts()))
+    page = _Parsed(_page(_metrics(*rows), _facts()))
     assert "There are 60 classes, too many for a matrix" in page.text
     assert not any("matrix" in (found.get("class") or "") for _, found in page.elements)
 
 
 @pytest.mark.parametrize("rows", [[], [row(["a", "b"], [0.5, 0.5], ["a"])], [row(["a"], [0.5], ["z"])]])
 def test_a_page_is_made_of_next_to_nothing(rows: list[dict[str, Any]]) -> None:
-    text = _Page(render(_metrics(*rows), _facts())).text
+    text = _Parsed(_page(_metrics(*rows), _facts())).text
     assert "nan" not in text.lower()
     assert "None" not in text
     assert "Before you trust these figures" in text

@@ -9,7 +9,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from pipelines.report.page import Facts, render
+from pipelines.report.evaluation import Facts, evaluation_page
+from pipelines.report.page import render
 from tests.transforms.measures.example import batch, random_rows
 from transforms.measures.evaluation import Evaluation
 from transforms.measures.slices import MeasureOptions
@@ -25,7 +26,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     rows, _, _ = random_rows(400)
     evaluation.add(batch(*rows))
     path: Path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(render(evaluation.compute(), FACTS), encoding="utf-8")
+    path.write_text(render(evaluation_page(evaluation.compute(), FACTS)), encoding="utf-8")
     return path.as_uri()
 
 
