@@ -13,8 +13,8 @@ a section:
 3. The page's list names the function.
 
 The page brings the rest: navigation, colours in light and dark, sorting of every ``table.sortable``, panels that
-``button[aria-controls]`` and ``select.panels`` open (page.js), thumbnails within THUMBNAILS and THUMBNAIL_BYTES, and the
-policy with the hashes of its scripts. Templates escape everything; a script or a style in a fragment would not run.
+``button[aria-controls]`` and ``select.panels`` open (page.js), thumbnails within THUMBNAILS and THUMBNAIL_BYTES, and
+the policy with the hashes of its scripts. Templates escape everything; a script or a style in a fragment cannot run.
 """
 
 from __future__ import annotations

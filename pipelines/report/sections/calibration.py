@@ -34,7 +34,7 @@ def calibration(metrics: Mapping[str, Any]) -> Section:
 
 
 def reliability_diagram(filled: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns the figure: accuracy in each bin of confidence that has rows, beside the diagonal of perfect calibration."""
+    """Returns the figure: accuracy in each bin that has rows, beside the diagonal of perfect calibration."""
     perfect = {
         "type": "scatter",
         "mode": "lines",

@@ -31,6 +31,7 @@ class Slice(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Attribute and value."""
         return f"{self.attribute} = {self.figures['value']}"
 
 
