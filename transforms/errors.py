@@ -14,7 +14,7 @@ HeliographError                   the root; a command ends with its ``exit_statu
 │   ├── CommitError               a part that cannot be published
 │   │   ├── PartError             parts that their shards must make again
 │   │   └── PlaceError            a full disk, a lost permission
-│   └── QualityGateError          a model below ``--assert-accuracy-at-least``
+│   └── QualityGateError          a model that is not as good as was demanded
 └── ImageError                    one image; becomes one dead letter and never leaves the worker
 """
 
@@ -129,7 +129,7 @@ class PlaceError(CommitError):
 
 
 class QualityGateError(WorkError):
-    """The model is below the accuracy that was demanded; it is not exported."""
+    """A model is not as good as was demanded; it is not exported, or not promoted."""
 
 
 class ImageError(HeliographError):

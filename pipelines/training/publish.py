@@ -18,6 +18,7 @@ from pyarrow import fs
 
 from transforms.errors import InputError, ModelError, PlaceError
 from transforms.files import filesystem
+from transforms.model.aliases import ALIASES, split_alias
 from transforms.model.directory import ModelDirectory, is_version, versions
 
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
@@ -42,7 +43,10 @@ def check_target(model: str) -> None:
     for mark in _VERSION_MARKS:
         if system.get_file_info(f"{root}/{mark}").type == fs.FileType.File:
             raise ModelError(f"--model {model} is one version of a model; name the directory that it lies in")
-    others = [info.base_name for info in _children(system, root) if not is_version(info.base_name)]
+    base, alias = split_alias(model)
+    if alias and versions(base):
+        raise ModelError(f"--model {model} names an alias; train into {base}, then promote what came of it")
+    others = [name for name in _children(system, root) if not is_version(name) and name != ALIASES]
     if others:
         raise ModelError(f"--model {model} holds other things ({min(others)} …); name an empty or a new directory")
     if filesystem.is_local(model):
@@ -52,10 +56,10 @@ def check_target(model: str) -> None:
             raise ModelError(f"--model {model} cannot be written ({root}); name another place")
 
 
-def _children(system: fs.FileSystem, root: str) -> list[fs.FileInfo]:
-    """Returns what is in a directory, hidden names left out: an interrupted training may have left one."""
+def _children(system: fs.FileSystem, root: str) -> list[str]:
+    """Returns the names in a directory, hidden ones left out: an interrupted training may have left one."""
     found = system.get_file_info(fs.FileSelector(root, allow_not_found=True))
-    return [info for info in found if not info.base_name.startswith(".")]
+    return [info.base_name for info in found if not info.base_name.startswith(".")]
 
 
 def find_same(model: str, training_digest: str) -> ModelDirectory | None:

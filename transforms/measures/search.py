@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,10 +66,8 @@ class SliceSearch:
                 if key and rest[0] > 1e-9 * self.sums[()][1] and (len(key) == 1 or self._is_proper(key)):
                     tried.append(_evidence(key, int(rows), np.array(sums), rest))
         tried.sort(key=lambda entry: (entry["p_value"], entry["slice"]))
-        running = 0.0
-        for place, entry in enumerate(tried):
-            running = max(running, min(entry["p_value"] * (len(tried) - place), 1.0))
-            entry["adjusted_p_value"] = running
+        for entry, adjusted in zip(tried, holm([entry["p_value"] for entry in tried]), strict=True):
+            entry["adjusted_p_value"] = adjusted
         found = [entry for entry in tried if entry["accuracy"] < entry["rest_accuracy"]][:FOUND]
         for entry in found:
             key = tuple(map(tuple, entry.pop("slice")))
@@ -121,6 +119,15 @@ class SliceSearch:
     def _is_proper(self, key: Key) -> bool:
         """Whether a pair is smaller than either of its values alone."""
         return all(self.sums[(part,)][0] > self.sums[key][0] for part in key)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns the p-values adjusted for their number by Holm's method, in the same order."""
+    adjusted, running = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        running = max(running, min(p_values[index] * (len(p_values) - place), 1.0))
+        adjusted[index] = running
+    return adjusted
 
 
 def _evidence(key: Key, rows: int, inside: Floats, outside: Floats) -> dict[str, Any]:

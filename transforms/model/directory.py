@@ -8,6 +8,8 @@
 | ``golden.npy`` | the encoder's vectors of the golden images |
 | ``labels.txt`` | a label a line, in the order of the outputs |
 | ``metrics.json``, ``config.json``, ``model_card.md`` | what it reaches, how it was trained, for people |
+
+Beside the versions lies ``MODEL/aliases/``: transforms.model.aliases.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pyarrow import fs
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import InputError, ModelError
 from transforms.files import filesystem
+from transforms.model.aliases import split_alias, version_of
 from transforms.model.head import Head
 
 FORMAT = 1
@@ -45,6 +48,7 @@ class ModelDirectory:
       created: when it was made, ISO 8601, UTC.
       metrics: ``validation`` and ``test`` objects; an absent split is null.
       config: the configuration of the training.
+      alias: by which it was opened; empty when it was not.
     """
 
     path: str
@@ -57,6 +61,7 @@ class ModelDirectory:
     created: str
     metrics: dict[str, Any]
     config: dict[str, Any]
+    alias: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -70,13 +75,17 @@ class ModelDirectory:
 
     @classmethod
     def open(cls, path: str) -> ModelDirectory:
-        """Opens ``MODEL`` (its newest version) or ``MODEL/<n>``.
+        """Opens ``MODEL`` (its newest version), ``MODEL/<n>`` or ``MODEL@alias``.
 
         Raises:
-          ModelError: when there is no model, or files of it are missing, cut short or not of one training.
+          ModelError: when there is no model or alias, or files of it are missing, cut short or not of one training.
         """
         system, root = _open_filesystem(path)
         if system.get_file_info(root).type != fs.FileType.Directory:
+            model, alias = split_alias(path)
+            if alias:
+                named = cls.open(filesystem.join(model, str(version_of(model, alias))))
+                return dataclasses.replace(named, alias=alias)
             raise ModelError(f"{path} is no model directory: it does not exist; `heliograph train` makes one")
         directory, version = _newest(system, path, root)
         shown = path if directory == root else filesystem.join(path, str(version))
@@ -122,6 +131,7 @@ class ModelDirectory:
             "path": self.path,
             "version": self.version,
             "identifier": self.identifier,
+            "alias": self.alias,
             "head_sha256": self.head.digest,
             "encoder": self.encoder.name,
             "encoder_fingerprint": self.encoder.fingerprint,

@@ -44,6 +44,7 @@ def test_what_a_model_says_of_itself(tmp_path: Path) -> None:
         "path": str(tmp_path / "1"),
         "version": 1,
         "identifier": model.identifier,
+        "alias": "",
         "head_sha256": linear_head().digest,
         "encoder": "tiny",
         "encoder_fingerprint": encoder().fingerprint,
