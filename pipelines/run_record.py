@@ -15,6 +15,7 @@ from pipelines.progress import duration
 from transforms.errors import OptionError
 from transforms.files.filesystem import open_filesystem, read_bytes
 
+CLASSES_SHOWN = 12
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -72,6 +73,8 @@ def summarise_images(record: Mapping[str, Any], verb: str, place: str, letters: 
         )
     else:
         lines.append(f"nothing had to be {verb} again" if record["listed"] > record["failed"] else f"nothing {verb}")
+    if record["classes"]:
+        lines.append(_class_counts(record, verb))
     if record.get("copied"):
         lines.append(f"{record['copied']:,} of the reused were written anew, with vectors known by their content")
     if record["failed"]:
@@ -86,3 +89,16 @@ def summarise_images(record: Mapping[str, Any], verb: str, place: str, letters: 
         lines.append(f"{removed:,} in the store are not in the input any more; --sync takes them out")
     lines.append(place)
     return "\n".join(lines)
+
+
+def _class_counts(record: Mapping[str, Any], verb: str) -> str:
+    """Returns the labels of what was embedded, or the classes of what was scored, the most frequent first."""
+    counts = dict(record["classes"])
+    nothing = counts.pop("", 0)
+    if not counts:
+        return "without labels" if verb == "embedded" else "no class for any of them"
+    told = [f"{label} {number:,}" for label, number in list(counts.items())[:CLASSES_SHOWN]]
+    others = len(counts) - len(told) + record["further_classes"]
+    told += [f"{others:,} more"] if others else []
+    told += [f"{nothing:,} without" if verb == "embedded" else f"none of these {nothing:,}"] if nothing else []
+    return f"{'labels' if verb == 'embedded' else 'classes'}: {', '.join(told)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -62,6 +63,7 @@ def _run(argv: Sequence[str] | None) -> int:
         sources = inputs.recognise_inputs(flags.input, flags.input_format, flags.input_root, columns)
     configuration = _configuration(flags, model, table, sources, views)
     graph = configuration.graph(sources, model, table, started_at)
+    _tell_replaced(configuration.output, model)
     too_many = graph.run(beam_args)
     output = configuration.output
     record = read_run_record(join(output, "run.json"))
@@ -89,6 +91,19 @@ def _check_output(address: str) -> str:
     if names and not names & {"run.json", WORK_DIRECTORY}:
         raise OptionError(f"--output {output} holds other things ({min(names)} …); name an empty or a new directory")
     return output
+
+
+def _tell_replaced(output: str, model: ModelDirectory) -> None:
+    """Says so when predictions of another model are about to be replaced."""
+    filesystem, path = open_filesystem(join(output, "run.json"))
+    if filesystem.get_file_info(path).type == fs.FileType.File:
+        earlier = read_run_record(join(output, "run.json")).get("model", {}).get("identifier")
+        if earlier != model.identifier:
+            print(
+                f"heliograph: note: {output} has predictions of model {earlier}, which those of {model.identifier} "
+                "will replace; name another --output to keep both",
+                file=sys.stderr,
+            )
 
 
 def _configuration(

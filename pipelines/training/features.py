@@ -127,6 +127,7 @@ def split_features(features: Mapping[str, Features], place: str, labels_per_imag
     rows = {split: _labelled(features[split], split, warnings) for split in SPLITS}
     if not any(chosen.size for chosen in rows.values()):
         raise StoreError(f"{place} has no labelled image; embed images with labels (folders or a manifest)")
+    warnings += _contradictions(features)
     names = {split: [features[split].labels[row] for row in rows[split]] for split in SPLITS}
     several = labels_per_image == SEVERAL or _have_several(names, labels_per_image, place, warnings)
     labels = _classes(names["train"], place)
@@ -299,6 +300,21 @@ def _class_warnings(names: list[str], labels: tuple[str, ...], split: str) -> li
     if names and absent:
         found.append(f"the {split} split has no image of {_some(absent)}")
     return found
+
+
+def _contradictions(features: Mapping[str, Features]) -> list[str]:
+    """Says which images are the same file and have different labels; no model can be right about all of them."""
+    said: dict[str, tuple[str, Names]] = {}
+    told: dict[str, str] = {}
+    for split in SPLITS:
+        rows = features[split]
+        for digest, uri, labels in zip(rows.sha256, rows.image_uris, rows.labels, strict=True):
+            first, before = said.setdefault(digest, (uri, labels))
+            if digest and labels and before and set(labels) != set(before):
+                told.setdefault(digest, f"{first} ({', '.join(before)}) and {uri} ({', '.join(labels)})")
+    if not told:
+        return []
+    return [f"{len(told)} times the same picture has different labels, for example {next(iter(told.values()))}"]
 
 
 def _unit(features: Features, row: int) -> str:

@@ -100,6 +100,7 @@ class Pixels:
         return Features(
             embeddings=np.array(rows, np.float32).reshape(-1, 1),  # exact up to 2**24 images
             image_ids=[reference.image_id for reference in chosen],
+            image_uris=[reference.uri for reference in chosen],
             sha256=[self.sha256[row] for row in rows],
             labels=[reference.labels for reference in chosen],
             groups=[reference.group for reference in chosen],

@@ -392,6 +392,7 @@ def test_progress_in_a_log_is_plain_lines(
     assert lines
     assert all(re.match(r"embedding \d+ of \d+ images \(\d+%\)", line) for line in lines)
     assert "60 images listed = 60 embedded + 0 reused + 0 failed" in captured.out
+    assert "labels: disc 30, stripes 30" in captured.out
 
 
 def test_an_encoder_that_changed_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], store: Path) -> None:

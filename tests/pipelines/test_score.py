@@ -69,6 +69,8 @@ def test_predictions_lead_back_to_everything(
         assert row["brightness"] == pytest.approx(mean, abs=0.02)
         right += row["displayNames"][0] == row["labels"][0]
     assert right >= 57
+    assert sum(record["classes"].values()) == len(rows)
+    assert {*record["classes"]} == {"disc", "stripes"}
     assert record["model"]["encoder_fingerprint"] == opened.encoder.fingerprint
     lines = [json.loads(line) for path in tmp_path.glob("*.jsonl") for line in path.read_text().splitlines()]
     assert {line["instance"]["content"] for line in lines} == set(rows)
@@ -95,6 +97,19 @@ def test_the_second_run_changes_nothing(tmp_path: Path, model: Path, capsys: pyt
     assert (third["resumed"], third["scored"]) == (0, 7)
     assert len(predictions(output)) == 7
     assert len(list(output.glob("predictions_*.parquet"))) == 1
+
+
+def test_other_predictions_are_not_replaced_in_silence(
+    tmp_path: Path, photos: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--input", str(photos / "disc"), "--model", str(model), "--output", str(tmp_path)]
+    (tmp_path / "run.json").write_text('{"model": {"identifier": "others/7"}, "files": []}')
+    assert score.main(arguments) == 0
+    assert "has predictions of model others/7" in capsys.readouterr().err
+    assert score.main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "has predictions of model" not in captured.err
+    assert "classes: disc 30" in captured.out
 
 
 def test_stored_features_are_scored_without_a_pixel(

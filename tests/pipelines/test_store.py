@@ -273,7 +273,7 @@ def test_vacuum_leaves_what_a_run_may_still_want(table: FeatureTable, capsys: py
         name="a" * 24,
         run_id="run", files={"data": marked.path}, sizes={"data": marked.size}, rows=1, encoded=1,
         copied=0, failures={},
-        failure_example="", replaced=0, stage_seconds={}, peak_memory_mb=0.0,
+        failure_example="", classes={}, replaced=0, stage_seconds={}, peak_memory_mb=0.0,
     )  # fmt: skip
     workspace.finish(result)
     for part in (marked, orphan):

@@ -133,7 +133,7 @@ class _FeatureSink:
     def files(self) -> dict[str, str]:
         return {"data": self._path} if self._writer is not None else {}
 
-    def write(self, batch: Sequence[EncodedImage]) -> None:
+    def write(self, batch: Sequence[EncodedImage]) -> list[str]:
         if self._writer is None:
             specification = self._options.specification
             schema = feature_schema(specification.dimension)
@@ -162,6 +162,7 @@ class _FeatureSink:
                 "embedding": stack_vectors(batch),
             }
         )
+        return [label for reference in references for label in reference.labels or ("",)]
 
     def _split(self, image: EncodedImage) -> str:
         reference = image.reference

@@ -189,7 +189,7 @@ class _PredictionSink:
         self._streams: dict[str, Any] = {}
         self._parquet: pq.ParquetWriter | None = None
 
-    def write(self, batch: Sequence[EncodedImage]) -> None:
+    def write(self, batch: Sequence[EncodedImage]) -> list[str]:
         if not self._streams:
             self._open()
         head = self._model.head
@@ -203,6 +203,7 @@ class _PredictionSink:
             self._streams["jsonl"].write("".join(map(vertex_line, rows)).encode())
         if "csv" in self._streams:
             self._streams["csv"].write(csv_lines([csv_row(row) for row in rows]).encode())
+        return [label for row in rows for label in row["predicted"] or ("",)]
 
     def __enter__(self) -> _PredictionSink:
         return self

@@ -14,6 +14,9 @@ from typing import Any
 from transforms.errors import CommitError, OptionError
 from transforms.shards.shard import ShardResult
 
+CLASSES_TOLD = 1000
+"""Labels, or predicted classes, that a record counts: the most frequent."""
+
 PACKAGES = (
     "heliograph",
     "apache-beam",
@@ -60,12 +63,14 @@ def summarise(
     """
     failures: collections.Counter[str] = collections.Counter()
     stages: collections.Counter[str] = collections.Counter()
+    classes: collections.Counter[str] = collections.Counter()
     done = copied = resumed = 0
     peak = peak_memory_mb()
     example = ""
     for result in results:
         failures.update(result.failures)
         stages.update(result.stage_seconds)
+        classes.update(result.classes)
         done += result.encoded
         copied += result.copied
         resumed += result.encoded if result.resumed else 0
@@ -84,6 +89,8 @@ def summarise(
         "plan": {name: planned.get(name, 0) for name in ("new", "changed", "relabelled", "reused", "removed")},
         "failures": dict(sorted(failures.items())),
         "failure_example": example,
+        "classes": dict(classes.most_common(CLASSES_TOLD)),
+        "further_classes": max(0, len(classes) - CLASSES_TOLD),
         "seconds": round(seconds, 3),
         "images_per_second": round((done - resumed) / seconds, 1) if seconds > 0 else 0.0,
         "stage_seconds": {stage: round(value, 3) for stage, value in sorted(stages.items())},

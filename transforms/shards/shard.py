@@ -12,7 +12,7 @@ from typing import NamedTuple
 from transforms.errors import ErrorClass
 from transforms.sources.reference import ImageReference
 
-FORMAT = 2
+FORMAT = 3
 """Part of each shard's name; raised when what a part or marker holds changes, so that older ones are not resumed."""
 
 FILE_KINDS = frozenset({"data", "parquet", "jsonl", "csv", "errors"})
@@ -59,6 +59,7 @@ class ShardResult:
       copied: images whose vector was known already, by their content.
       failures: class of dead letter to their number.
       failure_example: one dead letter's message, to show.
+      classes: label, or predicted class, to its rows; "" for rows that have none.
       replaced: rows that take the place of older ones, which the commit takes out.
       stage_seconds: seconds of work per stage, added up over threads.
       peak_memory_mb: of the process, when the shard was done.
@@ -74,6 +75,7 @@ class ShardResult:
     copied: int
     failures: dict[str, int]
     failure_example: str
+    classes: dict[str, int]
     replaced: int
     stage_seconds: dict[str, float]
     peak_memory_mb: float
@@ -103,6 +105,7 @@ class ShardResult:
                 and result.files.keys() == result.sizes.keys() <= FILE_KINDS
                 and all(map(_FILE.fullmatch, result.files.values()))
                 and all(isinstance(number, int) for number in (result.replaced, *result.sizes.values()))
+                and all(isinstance(number, int) for number in result.classes.values())
                 and all(error_class in ErrorClass.__members__ for error_class in result.failures)
             )
         except (AttributeError, KeyError, TypeError) as error:

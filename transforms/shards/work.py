@@ -32,8 +32,8 @@ class Sink(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
 
-    def write(self, batch: Sequence[EncodedImage]) -> None:
-        """Adds a row an image."""
+    def write(self, batch: Sequence[EncodedImage]) -> Iterable[str]:
+        """Adds a row an image; returns their labels or classes, "" for an image that has none."""
         ...
 
     def files(self) -> dict[str, str]:
@@ -82,6 +82,7 @@ class ShardWork:
     def _do(self, name: str, batches: Batches, sink: Sink, replaced_ids: Iterable[str]) -> ShardResult:
         before = dict(self.clock.seconds)
         counts: collections.Counter[str] = collections.Counter()
+        classes: collections.Counter[str] = collections.Counter()
         letters: list[DeadLetter] = []
         waiting = frozenset(replaced_ids)
         with sink:
@@ -90,22 +91,23 @@ class ShardWork:
                     letters.append(batch)
                     self.heartbeat.add(done=1, failed=1)
                     continue
-                self._write(batch, sink, counts)
+                classes.update(self._write(batch, sink, counts))
                 counts["replaced"] += sum(image.reference.image_id in waiting for image in batch)
         files = sink.files()
         if letters:
             files["errors"] = self._write_dead_letters(name, letters)
-        result = self.workspace.finish(self._result(name, files, counts, letters, before))
+        result = self.workspace.finish(self._result(name, files, counts, classes, letters, before))
         self.heartbeat.add(now=True)
         return result
 
-    def _write(self, batch: list[EncodedImage], sink: Sink, counts: collections.Counter[str]) -> None:
+    def _write(self, batch: list[EncodedImage], sink: Sink, counts: collections.Counter[str]) -> Iterable[str]:
         started = time.perf_counter()
-        sink.write(batch)
+        classes = sink.write(batch)
         self.clock.add("write", started)
         copied = sum(image.copied for image in batch)
         counts.update(rows=len(batch), copied=copied, encoded=len(batch) - copied)
         self.heartbeat.add(done=len(batch))
+        return classes
 
     def _write_dead_letters(self, name: str, letters: Sequence[DeadLetter]) -> str:
         path = f"_work/parts/{self.workspace.attempt_name(name)}.errors.parquet"
@@ -118,6 +120,7 @@ class ShardWork:
         name: str,
         files: dict[str, str],
         counts: collections.Counter[str],
+        classes: Mapping[str, int],
         letters: Sequence[DeadLetter],
         before: Mapping[str, float],
     ) -> ShardResult:
@@ -131,6 +134,7 @@ class ShardWork:
             copied=counts["copied"],
             failures=dict(collections.Counter(letter.error.error_class.value for letter in letters)),
             failure_example=f"{letters[0].reference.uri}: {letters[0].error}"[:500] if letters else "",
+            classes=dict(classes),
             replaced=counts["replaced"],
             stage_seconds={k: v - before.get(k, 0.0) for k, v in self.clock.seconds.items()},
             peak_memory_mb=peak_memory_mb(),

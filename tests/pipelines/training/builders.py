@@ -40,7 +40,10 @@ def features(
     return Features(
         embeddings=vectors,
         image_ids=[f"id{number}" for number in range(count)],
-        sha256=list(contents or [f"content{number}" for number in range(count)]),
+        image_uris=[f"/images/{number}.png" for number in range(count)],
+        sha256=list(
+            contents or [f"{row.tobytes().hex()} {number}" for number, row in enumerate(np.ascontiguousarray(vectors))]
+        ),
         labels=[tuple(names) for names in labels],
         groups=list(groups or [""] * count),
     )

@@ -52,14 +52,14 @@ def test_images_without_a_label_are_left_out_with_a_warning() -> None:
 def test_a_class_outside_training_is_counted_as_wrong_and_told() -> None:
     splits = split(
         features(vectors(2), [["a"], ["c"]]),
-        features(vectors(2), [["a"], ["c"]]),
-        features(vectors(4), [["b"], ["a"], ["z"], ["c"]]),
+        features(vectors(2, 4), [["a"], ["c"]]),
+        features(vectors(4, 20), [["b"], ["a"], ["z"], ["c"]]),
     )
     assert splits.labels == ("a", "c")
     assert splits.foreign_labels == ("b", "z")
     assert splits.test.targets.tolist() == [2, 0, 3, 1]
     assert splits.test.known(2).targets.tolist() == [0, 1]
-    assert splits.test.known(2).vectors.tolist() == [[2, 3], [6, 7]]
+    assert splits.test.known(2).vectors.tolist() == [[22, 23], [26, 27]]
     assert splits.warnings == (
         "2 images of the test split are of 'b', 'z', which no training image is; they count as wrong",
     )
@@ -140,3 +140,10 @@ def test_a_table_is_read_by_split_and_augmented_views_only_train(tmp_path: Path)
     assert sorted(splits.validation.vectors[:, 0].tolist()) == [8, 10]
     assert splits.test.vectors.tolist() == [[14, 15]]
     assert sorted(splits.train.targets.tolist()) == [0, 0, 1, 1]
+
+
+def test_one_picture_with_two_labels_is_told() -> None:
+    twice = features(vectors(3), [["cat"], ["dog"], ["dog"]], contents=["a", "a", "b"])
+    splits = split(twice, features(vectors(2, 10), [["cat"], ["dog"]], contents=["b", "c"]))
+    (told,) = [warning for warning in splits.warnings if "picture" in warning]
+    assert told.startswith("2 times the same picture has different labels, for example /images/0.png (cat) and")

@@ -53,7 +53,7 @@ def names(targets: np.ndarray) -> list[list[str]]:
 def test_labels_become_a_column_each_and_several_are_noticed() -> None:
     none = features(np.zeros((0, 2), np.float32), [])
     vectors = np.arange(8, dtype=np.float32).reshape(4, 2)
-    held = features(vectors, [["b"], ["a"], ["z", "a"], ["z"]])
+    held = features(vectors + 10, [["b"], ["a"], ["z", "a"], ["z"]])
     table = {"train": features(vectors, [["b"], ["a", "b"], ["a"], []]), "validation": held, "test": none}
     splits = split_features(table, "TABLE")
     assert (splits.labels, splits.foreign_labels) == (("a", "b"), ("z",))

@@ -21,6 +21,7 @@ def result(**changes: object) -> ShardResult:
         "copied": 1,
         "failures": {"EMPTY": 2, "CORRUPT": 1},
         "failure_example": "/x: is empty",
+        "classes": {"cat": 2, "": 1},
         "replaced": 1,
         "stage_seconds": {"read": 0.5},
         "peak_memory_mb": 100.0,
