@@ -13,7 +13,7 @@ from transforms.measures.bootstrap import LEVEL
 from transforms.measures.examples import ExampleRows, Examples
 from transforms.measures.fairness import Fairness
 from transforms.measures.remarks import warnings_of
-from transforms.measures.rows import ROW_COUNTS, decode_rows
+from transforms.measures.rows import ROW_COUNTS, TRAINING, decode_rows
 from transforms.measures.search import SliceSearch
 from transforms.measures.slices import (
     DEFAULT_VALUES,
@@ -51,7 +51,7 @@ class Evaluation:
 
     def __init__(self, options: MeasureOptions) -> None:
         self.options = options
-        self.counts = dict.fromkeys(ROW_COUNTS, 0)
+        self.counts = dict.fromkeys((*ROW_COUNTS, TRAINING), 0)
         thresholds = tuple(sorted({*CURVE, *options.thresholds}))
         self.overall = measures_of(options, options.exact_cells, options.bits, thresholds)
         self.attributes: dict[str, AttributeMeasures] = {}

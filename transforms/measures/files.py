@@ -39,6 +39,7 @@ _TEXT_SCHEMA = pa.schema(
         ("confidences", pa.list_(pa.float64())),
         ("attributes", pa.map_(pa.string(), pa.string())),
         ("model_version", pa.string()),
+        ("split", pa.string()),
         *((name, pa.float64()) for name in _NUMBERS),
         ("format", pa.string()),
         ("activation", pa.string()),
@@ -226,7 +227,7 @@ def _parse_json_line(line: str) -> dict[str, Any]:
 def _flat_row(record: dict[str, Any]) -> dict[str, Any]:
     """The known columns of a record, in their types; what has another type is left out."""
     row: dict[str, Any] = {}
-    for name in ("image_id", "image_uri", "model_version", "format", "activation", "cluster"):
+    for name in ("image_id", "image_uri", "model_version", "split", "format", "activation", "cluster"):
         value = record.get(name)
         row[name] = None if value is None else _text(value)
     for name in _NUMBERS:

@@ -26,6 +26,12 @@ def warnings_of(metrics: dict[str, Any]) -> list[str]:
         if counts[name]:
             verb = "was" if counts[name] == 1 else "were"
             found.append(f"{plural(counts[name], 'row')} {reason} and {verb} left out.")
+    if counts["training"]:
+        rows = plural(counts["training"], "measured row")
+        found.append(
+            f"{rows} of {counts['measured']:,} are of images in the training split; a model is better at what it was "
+            "trained on than at anything else."
+        )
     if counts["unknown_labels"]:
         unknown = [repr(entry["name"]) for entry in classes if not entry["known"]]
         listed = ", ".join(unknown[:_NAMED_LABELS]) + (" …" if len(unknown) > _NAMED_LABELS else "")

@@ -17,6 +17,9 @@ from transforms.measures.properties import image_properties
 ROW_COUNTS = ("rows", "measured", "unlabelled", "several_labels", "nan_scores", "bad_rows")
 """``rows`` is the sum of the others: each row is counted under the first reason that keeps it out."""
 
+TRAINING = "training"
+"""Of the measured rows, those of the training split."""
+
 NO_ANSWER = "none of these"
 """What a row is said to be whose list of predicted classes is empty."""
 
@@ -35,6 +38,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "activation": pa.string(),
     "attributes": pa.map_(pa.string(), pa.string()),
     "model_version": pa.string(),
+    "split": pa.string(),
     "weight": pa.float64(),
     "width": pa.float64(),
     "height": pa.float64(),
@@ -103,6 +107,7 @@ def decode_rows(table: pa.RecordBatch, multi_label: bool = False) -> DecodedRows
         counts[name] = int((reason == code).sum())
     measured = reason == 0
     kept = table.filter(pa.array(measured))
+    counts[TRAINING] = pc.sum(pc.equal(kept.column("split"), "train"), min_count=0).as_py()
     return DecodedRows(
         counts=counts,
         measured=measured,

@@ -15,6 +15,7 @@ SCHEMA = pa.schema(
         ("displayNames", pa.list_(pa.string())),
         ("confidences", pa.list_(pa.float32())),
         ("model_version", pa.string()),
+        ("split", pa.string()),
         ("labels", pa.list_(pa.string())),
         ("attributes", pa.map_(pa.string(), pa.string())),
         ("weight", pa.float64()),

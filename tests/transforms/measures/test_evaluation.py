@@ -249,6 +249,16 @@ def test_rows_that_cannot_be_measured_are_counted_apart() -> None:
     assert len(measured["warnings"]) == 4
 
 
+def test_images_of_the_training_split_are_told() -> None:
+    rows = [row(["a", "b"], [0.75, 0.25], ["a"], split=split) for split in ("train", "train", "test", None)]
+    measured = _measure(batch(*rows, row(["a", "b"], [0.75, 0.25], [], split="train")))
+    assert measured["counts"]["training"] == 2
+    assert any(
+        text.startswith("2 measured rows of 4 are of images in the training split") for text in measured["warnings"]
+    )
+    assert _measure(batch(*rows[2:]))["counts"]["training"] == 0
+
+
 def test_an_unknown_label_is_an_error_and_has_no_auc() -> None:
     rows = [row(["a", "b"], [0.75, 0.25], [label]) for label in "aabz"]
     measured = _measure(batch(*rows))
