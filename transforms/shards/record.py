@@ -8,7 +8,7 @@ import importlib.metadata
 import platform
 import resource
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transforms.errors import CommitError, OptionError
@@ -47,7 +47,7 @@ def software_versions() -> dict[str, str]:
 
 
 def summarise(
-    results: Iterable[ShardResult], planned: Mapping[str, int], run_id: str, started_at: float, verb: str
+    results: Sequence[ShardResult], planned: Mapping[str, int], run_id: str, started_at: float, verb: str
 ) -> dict[str, Any]:
     """Adds up a run.
 
@@ -63,14 +63,12 @@ def summarise(
     """
     failures: collections.Counter[str] = collections.Counter()
     stages: collections.Counter[str] = collections.Counter()
-    classes: collections.Counter[str] = collections.Counter()
     done = copied = resumed = 0
     peak = peak_memory_mb()
     example = ""
     for result in results:
         failures.update(result.failures)
         stages.update(result.stage_seconds)
-        classes.update(result.classes)
         done += result.encoded
         copied += result.copied
         resumed += result.encoded if result.resumed else 0
@@ -89,8 +87,7 @@ def summarise(
         "plan": {name: planned.get(name, 0) for name in ("new", "changed", "relabelled", "reused", "removed")},
         "failures": dict(sorted(failures.items())),
         "failure_example": example,
-        "classes": dict(classes.most_common(CLASSES_TOLD)),
-        "further_classes": max(0, len(classes) - CLASSES_TOLD),
+        **_class_counts(results),
         "seconds": round(seconds, 3),
         "images_per_second": round((done - resumed) / seconds, 1) if seconds > 0 else 0.0,
         "stage_seconds": {stage: round(value, 3) for stage, value in sorted(stages.items())},
@@ -103,6 +100,14 @@ def summarise(
             f"{record['failed']} failed do not add up to that; nothing is published"
         )
     return record
+
+
+def _class_counts(results: Sequence[ShardResult]) -> dict[str, Any]:
+    classes: collections.Counter[str] = collections.Counter()
+    for result in results:
+        classes.update(result.classes)
+    told = classes.most_common(CLASSES_TOLD)
+    return {"classes": dict(told), "further_classes": len(classes) - len(told)}
 
 
 def allowed_failures(text: str, listed: int) -> float:
