@@ -64,8 +64,7 @@ def summarise(
     failures: collections.Counter[str] = collections.Counter()
     stages: collections.Counter[str] = collections.Counter()
     done = copied = resumed = 0
-    peak = peak_memory_mb()
-    example = ""
+    peak, example = peak_memory_mb(), ""
     for result in results:
         failures.update(result.failures)
         stages.update(result.stage_seconds)
