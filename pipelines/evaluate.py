@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add_comparison_arguments(parser)
     add_cluster_arguments(parser)
     parser.add_argument(
-        "--thumbnails", type=int, default=24, help="worst errors that are shown as pictures; 0 for none"
+        "--thumbnails", type=int, default=24, help="pictures in each of the report's galleries, 100 at most; 0 for none"
     )
     parser.add_argument("--run-id", help="name of the run (default: time and chance)")
     return parser

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
+from collections.abc import Sequence
 
 import jinja2
 
@@ -32,6 +33,16 @@ def environment() -> jinja2.Environment:
 def number(value: float | None) -> str:
     """Returns a figure with three decimals, a dash for None."""
     return "–" if value is None else f"{value:.3f}"
+
+
+def signed(share: float | None) -> str:
+    """Returns a difference of shares in percentage points with its sign, a dash for None."""
+    return "–" if share is None else f"{100 * share:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
+
+
+def signed_interval(ends: Sequence[float | None]) -> str:
+    """Returns the ends of an interval of differences, a dash when it is undefined."""
+    return "–" if None in ends else " to ".join(map(signed, ends))
 
 
 def content_policy(scripts: tuple[str, ...], styles: tuple[str, ...]) -> str:

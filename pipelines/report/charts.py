@@ -52,7 +52,10 @@ def layout(height: int, **more: Any) -> dict[str, Any]:
 
 
 def interval_chart(
-    points: Sequence[tuple[str, float | None, Sequence[float | None]]], line: float | None, line_name: str
+    points: Sequence[tuple[str, float | None, Sequence[float | None]]],
+    line: float | None,
+    line_name: str,
+    tick_format: str,
 ) -> dict[str, Any]:
     """Returns a forest plot: a dot with its interval for each name, the first at the top, and a dashed line.
 
@@ -60,7 +63,9 @@ def interval_chart(
       points: name, value and ends of the interval; what is undefined is left out.
       line: value that the others are compared with.
       line_name: what it is of.
+      tick_format: of the numbers, as d3 writes it.
     """
+    exact = ".3f" if tick_format.endswith("f") else ".1%"
     values = [value for _, value, _ in points]
     ends = [pair if None not in pair else (value, value) for _, value, pair in points]
     dots = {
@@ -70,7 +75,8 @@ def interval_chart(
         "y": [-place for place in range(len(points))],
         "text": [literal(name) for name, _, _ in points],
         "customdata": [list(pair) for pair in ends],
-        "hovertemplate": "<b>%{text}</b><br>%{x:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>",
+        "hovertemplate": f"<b>%{{text}}</b><br>%{{x:{exact}}} "
+        f"(%{{customdata[0]:{exact}}} to %{{customdata[1]:{exact}}})<extra></extra>",
         "marker": {"color": "--text", "size": 8},
         "error_x": {
             "type": "data",
@@ -99,7 +105,7 @@ def interval_chart(
             height=90 + 28 * len(points),
             margin={"l": 8, "r": 20, "t": 28, "b": 36},
             showlegend=False,
-            xaxis={"zeroline": False, "nticks": 6},
+            xaxis={"zeroline": False, "nticks": 6, "tickformat": tick_format},
             yaxis=axis,
             **({} if line is None else {"shapes": shapes, "annotations": notes}),
         ),

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.report.advice import advice
 from pipelines.report.assets import number
 from pipelines.report.page import Card, Page
 from pipelines.report.sections.calibration import calibration
 from pipelines.report.sections.classes import classes
+from pipelines.report.sections.comparison import comparison
 from pipelines.report.sections.confusion import confusion
+from pipelines.report.sections.curves import curves
 from pipelines.report.sections.dead_letters import dead_letters
+from pipelines.report.sections.fairness import fairness
 from pipelines.report.sections.gallery import gallery
 from pipelines.report.sections.reproduce import RunFacts, reproduce
 from pipelines.report.sections.slices import slices
+from pipelines.report.sections.thresholds import thresholds
+from pipelines.report.sections.throughput import throughput
 from pipelines.report.sections.warnings import warnings
+from pipelines.report.sections.worst_slices import worst_slices
 from pipelines.report.verdict import comparison_verdict, percent, verdict, weak_spots
 
 _WORST = "Wrong predictions that were most confident. Look for wrong labels first, then for what they have in common."
@@ -29,11 +36,15 @@ class Facts(RunFacts):
     Attributes:
       predictions: address of what was measured.
       dead_letters: images that have no prediction, by class.
+      reasons: some of them, with image_uri, error_class and error_message.
+      scoring: run record of the predictions.
       thumbnails: how many images of a gallery are shown; 0 for no pictures at all.
     """
 
     predictions: str
     dead_letters: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    reasons: Sequence[Mapping[str, str]] = ()
+    scoring: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     thumbnails: int = 24
 
 
@@ -44,7 +55,7 @@ def evaluation_page(metrics: Mapping[str, Any], facts: Facts) -> Page:
       metrics: as metrics.schema.json describes them.
       facts: the rest.
     """
-    overall, comparison = metrics["overall"], metrics["comparison"]
+    overall, other = metrics["overall"], metrics["comparison"]
     shown = facts.thumbnails
     versions = ", ".join(metrics["model_versions"])
     return Page(
@@ -52,18 +63,25 @@ def evaluation_page(metrics: Mapping[str, Any], facts: Facts) -> Page:
         title=f"Evaluation: {percent(overall['accuracy'])} right",
         kicker=f"Evaluation{f' of model {versions}' if versions else ''} on {facts.predictions}, {facts.made_at}",
         verdict=verdict(dict(overall)),
-        against=[comparison_verdict(comparison)] if comparison else [],
+        against=[comparison_verdict(other)] if other else [],
         findings=weak_spots(dict(metrics)),
+        advice=advice(metrics, facts.dead_letters),
         cards=_cards(overall),
         sections=[
             warnings(metrics["warnings"]),
             confusion(metrics, pictures=shown > 0),
             calibration(metrics),
             classes(metrics),
+            thresholds(metrics),
+            curves(metrics),
             slices(metrics),
+            fairness(metrics),
+            worst_slices(metrics, pictures=shown > 0),
+            comparison(other, shown),
             gallery("worst", "The worst errors", "Worst errors", _WORST, metrics["worst_errors"][:shown]),
             gallery("unsure", "The least confident", "Least confident", _UNSURE, metrics["least_confident"][:shown]),
-            dead_letters(facts.dead_letters),
+            dead_letters(facts.dead_letters, facts.reasons),
+            throughput(facts.scoring, "scored"),
             reproduce(facts, _measured(metrics, facts)),
         ],
         footer="The same figures, without rounding, stand in metrics.json and metrics.parquet beside this page.",

@@ -14,12 +14,13 @@
       return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, withColours(entry, styles)]));
     return typeof value === "string" && value.startsWith("--") ? styles.getPropertyValue(value).trim() : value;
   };
-  const draw = (source) => {
-    const place = document.getElementById(source.dataset.chart);
+  const figures = new Map(all("script[data-chart]").map((source) => [source.dataset.chart, json(source)]));
+  const draw = (id) => {
+    const place = document.getElementById(id);
     if (!window.Plotly || place.closest("[hidden]")) return;
     const styles = getComputedStyle(document.documentElement);
     const colour = (name) => styles.getPropertyValue(name).trim();
-    const { data, layout } = withColours(json(source), styles);
+    const { data, layout } = withColours(figures.get(id), styles);
     layout.font = { family: styles.fontFamily, color: colour("--muted"), size: 13 };
     layout.paper_bgcolor = layout.plot_bgcolor = "rgba(0,0,0,0)";
     layout.hoverlabel = { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--text") } };
@@ -27,7 +28,48 @@
       layout[name] = { gridcolor: colour("--line"), zerolinecolor: colour("--line"), ...layout[name] };
     window.Plotly.react(place, data, layout, { displayModeBar: false, responsive: true });
   };
-  const drawAll = (root = document) => all("script[data-chart]", root).forEach(draw);
+  const drawAll = (root = document) => all("script[data-chart]", root).forEach((source) => draw(source.dataset.chart));
+
+  // A threshold and what follows from it; the counts above each threshold stand in the page.
+  const percent = (part, whole) => (whole > 0 ? `${((100 * part) / whole).toFixed(1)}%` : "–");
+  const count = (value) => value.toLocaleString("en", { maximumFractionDigits: 1 });
+  const ratesAt = ({ positives, negatives, true_positives, false_positives }, place) => {
+    const [hit, alarm] = [true_positives[place], false_positives[place]];
+    return {
+      true_positive_rate: [hit, positives],
+      precision: [hit, hit + alarm],
+      false_positive_rate: [alarm, negatives],
+      false_negative_rate: [positives - hit, positives],
+      false_discovery_rate: [alarm, hit + alarm],
+      positive_rate: [hit + alarm, positives + negatives],
+    };
+  };
+  for (const box of all(".thresholds")) {
+    const { thresholds, classes } = json(box.querySelector(".curves"));
+    const [choice, slider] = [box.querySelector("select"), box.querySelector("input")];
+    const figure = figures.get(box.dataset.chartId);
+    const tell = () => {
+      const [entry, place] = [classes[choice.value], Number(slider.value)];
+      const [rates, threshold] = [ratesAt(entry, place), thresholds[place]];
+      for (const cell of all("[data-rate]", box)) cell.textContent = percent(...rates[cell.dataset.rate]);
+      const text = String(Math.round(threshold * 1000) / 1000);
+      box.querySelector("output").textContent = text;
+      slider.setAttribute("aria-valuetext", text);
+      const [hit, called] = rates.precision;
+      box.querySelector(".outcome").textContent =
+        `Above ${text}, ${count(called)} are called ${entry.name}: ${count(hit)} of the ${count(entry.positives)} that ` +
+        `are, and ${count(called - hit)} of the ${count(entry.negatives)} that are not.`;
+      for (const line of figure.data) {
+        line.x = thresholds;
+        line.y = thresholds.map((_, at) => ratesAt(entry, at)[line.meta]).map(([part, whole]) => (whole ? part / whole : null));
+      }
+      Object.assign(figure.layout.shapes[0], { x0: threshold, x1: threshold });
+    };
+    const change = () => { tell(); draw(box.dataset.chartId); };
+    choice.addEventListener("change", change);
+    slider.addEventListener("input", change);
+    tell();
+  }
   drawAll();
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll());
 

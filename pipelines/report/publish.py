@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -18,14 +19,16 @@ from pipelines.report.evaluation import Facts, evaluation_page
 from pipelines.report.long_table import long_table
 from pipelines.report.markdown import summary
 from pipelines.report.page import render
-from transforms.errors import OptionError
+from transforms.errors import HeliographError, OptionError
 from transforms.files.filesystem import join, open_filesystem, read_bytes, write_atomically
-from transforms.measures.files import count_errors
+from transforms.measures.files import count_errors, error_examples
 from transforms.shards.record import peak_memory_mb, software_versions
 
 COMMAND = "evaluate"
 RECORD, METRICS, REPORT = "run.json", "metrics.json", "report.html"
 TABLE, SUMMARY = "metrics.parquet", "summary.md"
+
+_REASONS = 5  # dead letters of each class that the page shows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,8 @@ def publish_evaluation(
         seconds=seconds,
         versions=software_versions(),
         dead_letters=dead_letters,
+        reasons=error_examples(options.predictions, _REASONS) if dead_letters else (),
+        scoring=_scoring(options.predictions),
         thumbnails=options.thumbnails,
     )
     page = render(evaluation_page(metrics, facts))
@@ -102,6 +107,14 @@ def _record(metrics: Mapping[str, Any], facts: Facts, options: PublishOptions) -
         "versions": dict(facts.versions),
         "configuration": dict(options.configuration),
     }
+
+
+def _scoring(predictions: str) -> dict[str, Any]:
+    """The run record beside the predictions, empty without one."""
+    with contextlib.suppress(OSError, ValueError, HeliographError):
+        record = json.loads(read_bytes(*open_filesystem(join(predictions, RECORD))))
+        return record if isinstance(record, dict) else {}
+    return {}
 
 
 def check_output(output: str) -> None:

@@ -115,6 +115,22 @@ def count_errors(address: str) -> dict[str, int]:
     return dict(sorted(numbers.items(), key=lambda item: (-item[1], item[0])))
 
 
+def error_examples(address: str, limit: int) -> list[dict[str, str]]:
+    """Returns the first ``limit`` dead letters of each class: image_uri, error_class and error_message, by class."""
+    names = ("error_class", "image_uri", "error_message")
+    found: dict[str, list[dict[str, str]]] = {}
+    for file in list_error_files(address):
+        with _open_parquet(file) as parquet:
+            if not set(names).issubset(parquet.schema_arrow.names):
+                continue
+            for batch in parquet.iter_batches(BATCH_ROWS, columns=list(names)):
+                for row in batch.to_pylist():
+                    kept = found.setdefault(str(row["error_class"]), [])
+                    if len(kept) < limit:
+                        kept.append({name: str(row[name] or "") for name in names})
+    return [row for name in sorted(found) for row in found[name]]
+
+
 def list_parts(address: str, mapping: ColumnMapping = OURS) -> list[PredictionPart]:
     """Returns the parts of one file."""
     if _suffix(address) != ".parquet":

@@ -14,6 +14,9 @@ MATRIX_CLASSES = 40
 
 MISTAKES = 12
 
+PANELS = 150
+"""Cells at most that show images: the most frequent mistakes, then what is right."""
+
 
 def confusion(metrics: Mapping[str, Any], pictures: bool) -> Section:
     """Returns the section.
@@ -25,6 +28,7 @@ def confusion(metrics: Mapping[str, Any], pictures: bool) -> Section:
     matrix = metrics["confusion_matrix"]
     shown = bool(matrix["rows"]) and len(matrix["labels"]) <= MATRIX_CLASSES
     panels = _panels(matrix) if shown and pictures else {}
+    large = len(matrix["labels"]) <= 4
     return Section(
         id="confusion",
         title="What is taken for what",
@@ -32,7 +36,7 @@ def confusion(metrics: Mapping[str, Any], pictures: bool) -> Section:
         template="confusion",
         data={
             "matrix": _lines(matrix, panels) if shown else None,
-            "large": len(matrix["labels"]) <= 4,
+            "large": large,
             "panels": list(panels.values()),
             "mistakes": [
                 [entry["label"], entry["prediction"], (f"{entry['rows']:,}", entry["rows"])]
@@ -42,6 +46,7 @@ def confusion(metrics: Mapping[str, Any], pictures: bool) -> Section:
             "multi_label": metrics["multi_label"],
         },
         images=_in_turn([panel["images"] for panel in panels.values()]),
+        half=large,
     )
 
 
@@ -54,7 +59,7 @@ def _panels(matrix: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
         cells.append((row == column, -matrix["rows"][row][column], f"cell-{row}-{column}", entry))
     return {
         (entry["label"], entry["prediction"]): {**entry, "id": identifier, "rows": -rows, "right": right}
-        for right, rows, identifier, entry in sorted(cells, key=lambda cell: cell[:3])
+        for right, rows, identifier, entry in sorted(cells, key=lambda cell: cell[:3])[:PANELS]
     }
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from pipelines.report.page import Section
 
+MOST = 100
+"""Images of a gallery at most."""
+
 
 def gallery(id: str, title: str, short: str, lead: str, images: Sequence[Mapping[str, Any]]) -> Section | None:
     """Returns the section; None without images.
@@ -20,6 +23,6 @@ def gallery(id: str, title: str, short: str, lead: str, images: Sequence[Mapping
     """
     if not images:
         return None
-    data = {"lead": lead, "images": images}
-    addresses = [image["image_uri"] for image in images]
+    data = {"lead": lead, "images": images[:MOST]}
+    addresses = [image["image_uri"] for image in data["images"]]
     return Section(id=id, title=title, short=short, template="gallery", data=data, images=addresses)

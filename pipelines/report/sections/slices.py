@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from pipelines.report.assets import number
+from pipelines.report.assets import number, signed
 from pipelines.report.charts import interval_chart
 from pipelines.report.page import Section
 from pipelines.report.verdict import percent
@@ -69,7 +69,7 @@ def _row(part: Slice, metrics: Mapping[str, Any]) -> list[Any]:
         (f"{figures['rows']:,}", figures["rows"]),
         (percent(accuracy), accuracy),
         (f"{percent(low)} to {percent(high)}", low),
-        ("–" if gap is None else f"{100 * gap:+.1f}", gap),
+        (signed(gap), gap),
         (percent(figures["majority_accuracy"]), figures["majority_accuracy"]),
         (number(figures["macro"]["f1"]), figures["macro"]["f1"]),
         (number(figures["macro"]["roc_auc"]), figures["macro"]["roc_auc"]),
@@ -108,7 +108,7 @@ def _plots(metrics: Mapping[str, Any], shown: list[Slice]) -> dict[str, Any]:
             plots[f"{title} of “{name}” at {THRESHOLD}"] = _forest(shown, line, _reader(name, rate))
         area = (of_class(metrics["classes"], name) or {}).get("roc_auc")
         for kind, title in _AREAS.items():
-            plots[f"{title} of “{name}”"] = _forest(shown, area, _reader(name, kind))
+            plots[f"{title} of “{name}”"] = _forest(shown, area, _reader(name, kind), ".2f")
     return plots
 
 
@@ -122,7 +122,10 @@ def _reader(name: str, figure: str) -> Callable[[Mapping[str, Any]], tuple[Any, 
 
 
 def _forest(
-    shown: list[Slice], line: float | None, read: Callable[[Mapping[str, Any]], tuple[Any, Any]]
+    shown: list[Slice],
+    line: float | None,
+    read: Callable[[Mapping[str, Any]], tuple[Any, Any]],
+    tick_format: str = ".0%",
 ) -> dict[str, Any]:
-    points = [(f"{part.name} ({part.figures['rows']:,})", *read(part.figures)) for part in shown]
-    return interval_chart(points, line, "all rows")
+    points = [(part.name, *read(part.figures)) for part in shown]
+    return interval_chart(points, line, "all rows", tick_format)

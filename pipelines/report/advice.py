@@ -1,0 +1,140 @@
+"""What to do next, for a person who has read the verdict: a few sentences, each with the section that shows why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.report.verdict import CHANCE, FEW, percent
+
+STEPS = 5
+"""Pieces of advice at most."""
+
+_SURE, _MISCALIBRATED, _VAGUE, _WEAK = 0.9, 0.05, 0.05, 0.05
+_WANTED_RECALL = 0.9
+
+_Step = tuple[str, str] | None
+
+
+def advice(metrics: Mapping[str, Any], dead_letters: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Returns the most important steps first, each with the id of a section.
+
+    Args:
+      metrics: as metrics.schema.json describes them.
+      dead_letters: images that have no prediction, by class.
+    """
+    if not metrics["counts"]["measured"]:
+        return [("Score images that have labels: nothing could be measured.", "warnings")]
+    steps = [
+        _majority(metrics["overall"]),
+        _comparison(metrics["comparison"]),
+        _labels(metrics["worst_errors"]),
+        _class(metrics),
+        _slice(metrics["worst_slices"]),
+        _calibration(metrics["overall"]),
+        _letters(dead_letters),
+        _rows(metrics["overall"]),
+    ]
+    return [step for step in steps if step][:STEPS]
+
+
+def _majority(overall: Mapping[str, Any]) -> _Step:
+    if overall["majority_accuracy"] is None or overall["accuracy_interval"][0] > overall["majority_accuracy"]:
+        return None
+    return (
+        f"Do not use it yet: it is not clearly better than always answering “{overall['majority_class']}”. Try more "
+        "images, another encoder, or labels that can be told from the images.",
+        "confusion",
+    )
+
+
+def _comparison(found: Mapping[str, Any] | None) -> _Step:
+    if not found or not found["overall"]["rows"]:
+        return None
+    pair = found["overall"]
+    if pair["p_value"] >= CHANCE:
+        return "Do not replace the previous model for its accuracy: the difference may be chance.", "comparison"
+    if pair["difference"] > 0:
+        return "Keep the previous model: this one is right less often.", "comparison"
+    lost = pair["only_second_right"]
+    return f"Prefer this model to the previous one, after a look at the {lost:,} images that it loses.", "comparison"
+
+
+def _labels(errors: list[Mapping[str, Any]]) -> _Step:
+    sure = errors[0]["confidence"] if errors else None
+    if sure is None or sure < _SURE:
+        return None
+    return (
+        f"Check the labels of the most confident errors first (up to {percent(sure)} sure of another class); "
+        "heliograph train --label-errors searches the training images for more.",
+        "worst",
+    )
+
+
+def _class(metrics: Mapping[str, Any]) -> _Step:
+    found = [entry for entry in metrics["classes"] if entry["recall"] is not None and entry["support"] >= FEW]
+    if len(found) < 2:
+        return None
+    weakest = min(found, key=lambda entry: (entry["recall"], entry["name"]))
+    if weakest["recall"] > metrics["overall"]["accuracy"] - _WEAK:
+        return None
+    text = f"“{weakest['name']}” is missed in {percent(1 - weakest['recall'])} of its rows: add images of it"
+    return text + _threshold(metrics["curves"], weakest["name"]) + ".", "thresholds"
+
+
+def _threshold(curves: Mapping[str, Any], name: str) -> str:
+    """The highest threshold that finds most of a class, and what it costs."""
+    for entry in curves["classes"]:
+        if entry["name"] != name or not entry["negatives"]:
+            continue
+        pairs = zip(curves["thresholds"], entry["true_positives"], entry["false_positives"], strict=True)
+        good = [pair for pair in pairs if pair[1] >= _WANTED_RECALL * entry["positives"]]
+        if good:
+            threshold, hit, alarm = good[-1]
+            return (
+                f", or lower its threshold: at {threshold:g} it finds {percent(hit / entry['positives'])}, and "
+                f"{percent(alarm / entry['negatives'])} of the others are called so too"
+            )
+    return ""
+
+
+def _slice(search: Mapping[str, Any]) -> _Step:
+    for found in search["found"][:1]:
+        if found["adjusted_p_value"] < CHANCE:
+            named = " and ".join(f"{name} = {value}" for name, value in found["attributes"].items())
+            return (
+                f"Look at the errors among {named}: only {percent(found['accuracy'])} are right, against "
+                f"{percent(found['rest_accuracy'])} elsewhere; more training images of that kind may help.",
+                "worst-slices",
+            )
+    return None
+
+
+def _calibration(overall: Mapping[str, Any]) -> _Step:
+    error = overall["expected_calibration_error"]
+    if error is None or error < _MISCALIBRATED or overall["rows"] < FEW:
+        return None
+    return (
+        "Do not take the confidences for probabilities; choose a threshold by the rates that it gives here.",
+        "thresholds",
+    )
+
+
+def _letters(numbers: Mapping[str, int]) -> _Step:
+    if not numbers:
+        return None
+    total, first = sum(numbers.values()), next(iter(numbers))
+    noun = "image has" if total == 1 else "images have"
+    return f"Mend or drop what cannot be read: {total:,} {noun} no prediction, most often {first}.", "dead"
+
+
+def _rows(overall: Mapping[str, Any]) -> _Step:
+    low, high = overall["accuracy_interval"]
+    half = (high - low) / 2
+    if half <= _VAGUE:
+        return None
+    return (
+        f"Measure more images: {overall['rows']:,} tell the accuracy to ±{100 * half:.1f} percentage points; four "
+        "times as many would halve that.",
+        "measured",
+    )
