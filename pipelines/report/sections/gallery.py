@@ -23,6 +23,7 @@ def gallery(id: str, title: str, short: str, lead: str, images: Sequence[Mapping
     """
     if not images:
         return None
-    data = {"lead": lead, "images": images[:MOST]}
-    addresses = [image["image_uri"] for image in data["images"]]
+    shown = images[:MOST]
+    data = {"lead": lead, "images": shown}
+    addresses = [image["image_uri"] for image in shown]
     return Section(id=id, title=title, short=short, template="gallery", data=data, images=addresses)
