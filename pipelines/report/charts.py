@@ -13,6 +13,8 @@ from typing import Any
 
 _NAME = 30  # letters of a tick
 
+_Point = tuple[str, float | None, Sequence[float | None]]
+
 SERIES = tuple(f"--series-{number}" for number in range(1, 9))
 """Colours of lines that are told apart; after the last the first comes again."""
 
@@ -52,7 +54,7 @@ def layout(height: int, **more: Any) -> dict[str, Any]:
 
 
 def interval_chart(
-    points: Sequence[tuple[str, float | None, Sequence[float | None]]],
+    points: Sequence[_Point],
     line: float | None,
     line_name: str,
     tick_format: str,
@@ -65,10 +67,35 @@ def interval_chart(
       line_name: what it is of.
       tick_format: of the numbers, as d3 writes it.
     """
+    names = [literal(name if len(name) <= _NAME else name[: _NAME - 1] + "…") for name, _, _ in points]
+    axis = {
+        "tickvals": [-place for place in range(len(points))],
+        "ticktext": names,
+        "range": [0.6 - len(points), 0.6],
+        "automargin": True,
+        "zeroline": False,
+    }
+    dashed = {"color": "--muted", "dash": "dash", "width": 1.5}
+    shapes = [{"type": "line", "x0": line, "x1": line, "yref": "paper", "y0": 0, "y1": 1, "line": dashed}]
+    notes = [{"x": line, "y": 1, "yref": "paper", "yanchor": "bottom", "text": line_name, "showarrow": False}]
+    return {
+        "data": [_dots(points, tick_format)],
+        "layout": layout(
+            height=90 + 28 * len(points),
+            margin={"l": 8, "r": 20, "t": 28, "b": 36},
+            showlegend=False,
+            xaxis={"zeroline": False, "nticks": 6, "tickformat": tick_format},
+            yaxis=axis,
+            **({} if line is None else {"shapes": shapes, "annotations": notes}),
+        ),
+    }
+
+
+def _dots(points: Sequence[_Point], tick_format: str) -> dict[str, Any]:
     exact = ".3f" if tick_format.endswith("f") else ".1%"
     values = [value for _, value, _ in points]
     ends = [pair if None not in pair else (value, value) for _, value, pair in points]
-    dots = {
+    return {
         "type": "scatter",
         "mode": "markers",
         "x": values,
@@ -87,28 +114,6 @@ def interval_chart(
             "thickness": 3,
             "width": 0,
         },
-    }
-    names = [literal(name if len(name) <= _NAME else name[: _NAME - 1] + "…") for name, _, _ in points]
-    axis = {
-        "tickvals": dots["y"],
-        "ticktext": names,
-        "range": [0.6 - len(points), 0.6],
-        "automargin": True,
-        "zeroline": False,
-    }
-    dashed = {"color": "--muted", "dash": "dash", "width": 1.5}
-    shapes = [{"type": "line", "x0": line, "x1": line, "yref": "paper", "y0": 0, "y1": 1, "line": dashed}]
-    notes = [{"x": line, "y": 1, "yref": "paper", "yanchor": "bottom", "text": line_name, "showarrow": False}]
-    return {
-        "data": [dots],
-        "layout": layout(
-            height=90 + 28 * len(points),
-            margin={"l": 8, "r": 20, "t": 28, "b": 36},
-            showlegend=False,
-            xaxis={"zeroline": False, "nticks": 6, "tickformat": tick_format},
-            yaxis=axis,
-            **({} if line is None else {"shapes": shapes, "annotations": notes}),
-        ),
     }
 
 
