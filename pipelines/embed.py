@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pipelines import cli, encoder_flags, inputs, options, runner
 from pipelines.dry_run import print_plan
 from pipelines.graphs import EmbedConfiguration
+from pipelines.report.publish_embedding import add_report_arguments, write_report
 from pipelines.run_record import new_run_id, print_record, read_run_record, summarise_images
 from transforms.commit_parts import run_record_address
 from transforms.files.filesystem import absolute, check_writable, join
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PRICE",
         help="for the plan's estimate of cost",
     )
+    add_report_arguments(parser)
     encoder_flags.add_encoder_flags(parser)
     return parser
 
@@ -63,6 +65,10 @@ def _run(argv: Sequence[str] | None) -> int:
     too_many = graph.run(beam_args)
     record = read_run_record(run_record_address(graph.embed.table, configuration.run_id))
     place = f"features: {graph.embed.table}, version {record['table_version']}"
+    if not flags.no_report:
+        command = options.command_line(_parser(), flags)
+        report = write_report(record, command, flags.price_per_core_hour, is_local=not beam_args)
+        place += f"\nreport: {report}" if report else ""
     letters = join(graph.embed.table, dead_letters.DIRECTORY, configuration.run_id)
     print_record(record, flags.json, summarise_images(record, "embedded", place, letters))
     if too_many is not None:

@@ -26,7 +26,11 @@
     layout.hoverlabel = { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--text") } };
     for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key)))
       layout[name] = { gridcolor: colour("--line"), zerolinecolor: colour("--line"), ...layout[name] };
+    const first = !place.classList.contains("js-plotly-plot");
     window.Plotly.react(place, data, layout, { displayModeBar: false, responsive: true });
+    const tell = ({ points: [{ customdata }] }) =>
+      place.dispatchEvent(new CustomEvent("point", { bubbles: true, detail: customdata }));
+    if (first) place.on("plotly_hover", tell);
   };
   const drawAll = (root = document) => all("script[data-chart]", root).forEach((source) => draw(source.dataset.chart));
 
@@ -99,6 +103,30 @@
     });
     panel.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
     for (const button of all("button.close", panel)) button.addEventListener("click", close);
+  }
+
+  // The points of a map are looked at one by one: under the pointer, or with the slider's keys.
+  for (const map of all(".map")) {
+    const points = json(map.querySelector(".map-points")), places = json(map.querySelector(".map-places"));
+    const slider = map.querySelector("input"), image = map.querySelector(".seen img");
+    const [text, address] = all("figcaption span", map);
+    const look = (number) => {
+      const { uri, text: words, x, y } = points[number], place = places[number];
+      slider.value = number;
+      slider.setAttribute("aria-valuetext", `${words}: ${uri}`);
+      [text.textContent, address.textContent] = [words, uri];
+      image.hidden = place === null;
+      image.nextElementSibling.hidden = place !== null;
+      if (place !== null) [image.src, image.alt] = [pictures[place], words];
+      for (const chart of all(".chart.js-plotly-plot", map))
+        window.Plotly.restyle(chart, { x: [[x]], y: [[y]] }, [chart.data.length - 1]);
+    };
+    map.addEventListener("point", (event) => { if (event.detail !== undefined) look(event.detail); });
+    const again = () => look(Number(slider.value));
+    slider.addEventListener("input", again);
+    for (const select of all("select", map)) select.addEventListener("change", again);
+    const begin = places.findIndex((place) => place !== null);
+    look(Math.max(begin, 0));
   }
 
   // Tables are sorted by their heads; what is undefined stays last.

@@ -22,6 +22,8 @@ def throughput(record: Mapping[str, Any], verb: str) -> Section | None:
         (f"{record['images_per_second']:,.0f}", "images per second", f"{record.get(verb, 0):,} {verb}"),
         (duration(record["seconds"]), "time", "from start to end"),
     ]
+    if record.get("images_per_core_second"):
+        cards.append((f"{record['images_per_core_second']:,.1f}", "images a core-second", "of the machine's cores"))
     if record.get("peak_memory_mb"):
         cards.append((f"{record['peak_memory_mb']:,.0f} MB", "peak memory", "of one process"))
     if record.get("estimated_cost") is not None:
