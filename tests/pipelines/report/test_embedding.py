@@ -95,8 +95,8 @@ def test_the_page_says_what_happened(page: Page) -> None:
     sections = {section.id: section for section in page.sections if section}
     assert list(sections) == ["contents", "dead", "map", "duplicates", "drift", "throughput", "measured"]
     assert sections["contents"].data["rows"] == [
-        ["cat", ("40", 40), ("–", 0), ("40", 40), ("–", 0)],
         [HOSTILE, ("20", 20), ("20", 20), ("40", 40), ("40", 40)],
+        ["cat", ("40", 40), ("–", 0), ("40", 40), ("–", 0)],
         ["without a label", ("10", 10), ("10", 10), ("20", 20), ("20", 20)],
     ]
     assert [uri for _, uri, _ in sections["dead"].data["reasons"]] == [f"/{HOSTILE}.jpg"]
