@@ -54,7 +54,7 @@ class FitSettings:
     batch_size: int = 1024
     class_weights: str = "none"
     hidden_units: tuple[int, ...] = ()
-    patience: int = 5
+    patience: int = 10
     labels_per_image: str = AUTO
     solver: str = AUTO
     seed: int = 0

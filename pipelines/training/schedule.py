@@ -68,15 +68,20 @@ class Course:
         return self._factors.astype(np.float32)
 
     @property
+    def going(self) -> npt.NDArray[np.bool_]:
+        """The heads that are not done: a head that is done stays so."""
+        done = (self._stale >= self._schedule.patience) | (self._factors < LEAST)
+        return ~done & (self.passes < self._schedule.epochs)
+
+    @property
     def finished(self) -> bool:
         """Whether no head has anything to gain."""
-        done = (self._stale >= self._schedule.patience) | (self._factors < LEAST)
-        return self.passes >= self._schedule.epochs or bool(done.all())
+        return not self.going.any()
 
     def see(self, losses: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Takes the held-out losses after a pass; returns the heads for which it is the best so far."""
+        better = self.going & (losses < self.losses)
         self.passes += 1
-        better = losses < self.losses
         if self._schedule.name == PLATEAU:
             self._factors[~(losses < self.losses * (1 - GAIN))] *= CUT
         self._stale = np.where(better, 0, self._stale + 1)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pipelines.training.features import Examples
 from pipelines.training.schedule import Schedule
+from pipelines.training.stacked_adam import StackedAdam, along_heads, head_axis
 from transforms.encoders.tensorflow_runtime import import_tensorflow
 from transforms.model.head import Array
 from transforms.store.read import ALIGNMENT
@@ -19,11 +20,11 @@ Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Weights = list[Array]
 
-_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # Adam's, as Keras has them
 LEAST_STEPS = 8
 """Of a pass: few examples are cut into smaller batches, or a pass would change next to nothing."""
 
 _HELD_ROWS = 4096  # rows at a time while measuring
+_GOING = 0.75  # share of the heads that are not done, at which the others are taken out
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,9 +120,12 @@ class HeadStack:
         self._widths = (len(mean), *hidden, classes)
         self._dropout, self._smoothing, self._batch, self._seed = dropout, smoothing, batch, seed
         self._rows, self._held_rows = len(train.targets), len(held.targets)
+        self._adam: StackedAdam | None = None
 
     def fit(self, members: Members, schedule: Schedule, refill: Callable[[], Iterable[int]] | None = None) -> StackFit:
         """Fits the heads until the held-out loss of none falls any more; the best weights of each are kept.
+
+        Rows that no head uses are not gone through, and heads that are done are taken out, some at a time.
 
         Args:
           members: the M heads.
@@ -129,18 +133,27 @@ class HeadStack:
           refill: called for each pass; puts other rows into the arrays of ``train``, again and again, and gives
             their number each time. By default a pass goes through the rows that are there, once.
         """
-        count = len(members.l2)
-        variables = self._variables(count)
-        kept = [self._tf.Variable(variable) for variable in variables]
-        epoch = self._compile_epoch(members, variables)
-        measure, keep = self._compile_measure(members, variables, kept)
-        generator = np.random.default_rng(self._seed)
-        course = schedule.start(count)
+        weights = self._start(len(members.l2))
+        adam = self._begin(weights)
+        used, held = _rows(members.used, self._rows), _rows(members.held, self._held_rows)
+        generator, course = np.random.default_rng(self._seed), schedule.start(len(members.l2))
+        inside, kept = np.arange(len(members.l2)), [self._tf.constant(array) for array in weights]
+        passing, measuring = self._arguments(members)
         while not course.finished:
-            for rows in (self._rows,) if refill is None else refill():
-                epoch(order_of_rows(np.arange(rows), self._batch, generator), course.factors)
-            keep(course.see(measure().numpy().astype(np.float64)))
-        weights = [np.array(variable) for variable in kept]
+            for rows in (used,) if refill is None else map(np.arange, refill()):
+                rates = (members.rates * course.factors)[inside]
+                self._epoch(order_of_rows(rows, self._batch, generator), rates, *passing)
+            losses = np.full(len(members.l2), np.inf)
+            losses[inside] = self._measure(held, *measuring).numpy()
+            kept = self._keep(course.see(losses)[inside], kept)
+            going = course.going[inside]
+            if going.mean() <= _GOING or course.finished:
+                for place, array in enumerate(kept):
+                    weights[place][(slice(None),) * head_axis(place) + (inside,)] = array
+                inside, chosen = inside[going], np.flatnonzero(going)
+                kept = [self._tf.gather(array, chosen, axis=head_axis(place)) for place, array in enumerate(kept)]
+                adam.take(chosen)
+                passing, measuring = self._arguments(members.take(inside))
         return StackFit(losses=course.losses, epochs=course.best, passes=course.passes, weights=weights)
 
     def logits(self, weights: Weights, examples: Examples | None = None) -> Array:
@@ -151,17 +164,43 @@ class HeadStack:
         parts = [self._forward(tensors, self._standardised(vectors[start : start + _HELD_ROWS])) for start in starts]
         return np.concatenate([part.numpy() for part in parts])
 
-    def _variables(self, count: int) -> list[Any]:
+    def _start(self, count: int) -> Weights:
         """Zeros in the last layer, He's normal distribution in the others, the same for every head."""
-        tf, variables = self._tf, []
+        weights: Weights = []
         for index, (inputs, units) in enumerate(zip(self._widths, self._widths[1:], strict=False)):
             last = index == len(self._widths) - 2
             generator = np.random.default_rng([self._seed, index])
             kernel = np.zeros((inputs, units)) if last else generator.normal(0, np.sqrt(2 / inputs), (inputs, units))
-            axis = 1 if index == 0 else 0
-            kernel = np.repeat(np.expand_dims(kernel.astype(np.float32), axis), count, axis)
-            variables += [tf.Variable(kernel), tf.Variable(tf.zeros((count, units)))]
-        return variables
+            one = np.expand_dims(kernel, head_axis(2 * index)).astype(np.float32)
+            weights += [one.repeat(count, head_axis(2 * index)), np.zeros((count, units), np.float32)]
+        return weights
+
+    def _begin(self, weights: Weights) -> StackedAdam:
+        """Puts the weights where the compiled passes find them, which are compiled once."""
+        if self._adam is None:
+            self._adam = StackedAdam(weights)
+            self._epoch, self._measure = self._compile_epoch(self._adam), self._compile_measure(self._adam)
+        self._adam.start(weights)
+        return self._adam
+
+    def _arguments(self, members: Members) -> tuple[list[Any], list[Any]]:
+        """Returns what the compiled pass and the compiled measurement need to know of the heads."""
+        masks = [
+            self._tf.constant(np.ones((rows, 1), np.bool_) if mask is None else mask)
+            for mask, rows in ((members.used, self._rows), (members.held, self._held_rows))
+        ]
+        return [members.l2, members.class_weights, masks[0]], [members.class_weights, masks[1]]
+
+    def _keep(self, better: Mask, kept: list[Any]) -> list[Any]:
+        """Returns the weights of the heads that are better, of the others those that were kept."""
+        tf, adam = self._tf, self._adam
+        if adam is None or not better.any():
+            return kept
+        pairs = zip(kept, adam.variables, strict=True)
+        return [
+            tf.where(along_heads(tf, better, place, array), variable, array)
+            for place, (array, variable) in enumerate(pairs)
+        ]
 
     def _standardised(self, vectors: Any) -> Any:
         return (vectors - self._mean) * self._scale
@@ -169,9 +208,8 @@ class HeadStack:
     def _forward(self, weights: list[Any], inputs: Any, seed: Any = None) -> Any:
         """Maps ``[B, D]`` to logits ``[B, M, C]``; drops inputs when there is a seed."""
         tf = self._tf
-        count, units = weights[1].shape
-        kernel = tf.reshape(weights[0], (self._widths[0], count * units))
-        values = tf.reshape(self._drop(inputs, seed, 0) @ kernel, (-1, count, units)) + weights[1]
+        kernel = tf.reshape(weights[0], (self._widths[0], -1))
+        values = tf.reshape(self._drop(inputs, seed, 0) @ kernel, (-1, *_shape(tf, weights[1]))) + weights[1]
         for layer in range(1, len(self._widths) - 1):
             values = self._drop(tf.nn.relu(values), seed, layer)
             values = tf.einsum("bmh,mhc->bmc", values, weights[2 * layer]) + weights[2 * layer + 1]
@@ -203,76 +241,60 @@ class HeadStack:
         weights = tf.transpose(tf.gather(class_weights, targets, axis=1))
         return losses * weights, weights
 
-    def _compile_epoch(self, members: Members, variables: list[Any]) -> Any:
-        """Returns one pass over rows in a given order, with a factor of the learning rate for each head: Adam."""
+    def _compile_epoch(self, adam: StackedAdam) -> Any:
+        """Returns one pass over rows in a given order."""
         tf = self._tf
         vectors, targets = self._train
-        l2, rates, class_weights = (tf.constant(array) for array in (members.l2, members.rates, members.class_weights))
-        used = None if members.used is None else tf.constant(members.used)
-        firsts, seconds = ([tf.Variable(tf.zeros_like(variable)) for variable in variables] for _ in range(2))
-        step = tf.Variable(0.0)
+        heads = [tf.TensorSpec([None])] * 2 + [
+            tf.TensorSpec([None, self._classes]),
+            tf.TensorSpec([None, None], tf.bool),
+        ]
 
-        def loss_of(rows: Any) -> Any:
-            seed = tf.cast(step, tf.int32) + self._seed
-            logits = self._forward(variables, self._standardised(tf.gather(vectors, rows)), seed)
-            losses, _ = self._losses(logits, tf.gather(targets, rows), class_weights, self._smoothing)
-            mask = tf.ones_like(losses) if used is None else tf.cast(tf.gather(used, rows), tf.float32)
-            mean = tf.reduce_sum(losses * mask, axis=0) / tf.maximum(tf.reduce_sum(mask, axis=0), 1)
-            squares = [_squares(tf, kernel, layer) for layer, kernel in enumerate(variables[::2])]
-            return tf.reduce_sum(mean + l2 * tf.add_n(squares))
-
-        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([len(members.l2)])])
-        def epoch(order: Any, factors: Any) -> None:
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), *heads])
+        def epoch(order: Any, rates: Any, l2: Any, class_weights: Any, used: Any) -> None:
             for rows in order:
-                step.assign_add(1.0)
+                seed = tf.cast(adam.steps, tf.int32) + 1 + self._seed
+                inputs, wanted = self._standardised(tf.gather(vectors, rows)), tf.gather(targets, rows)
+                mask = tf.cast(tf.gather(used, rows), tf.float32)
                 with tf.GradientTape() as tape:
-                    loss = loss_of(rows)
-                gradients = tape.gradient(loss, variables)
-                rate = rates * factors * tf.sqrt(1 - _BETA_2**step) / (1 - _BETA_1**step)
-                for place, (variable, gradient) in enumerate(zip(variables, gradients, strict=True)):
-                    first = firsts[place].assign_add((gradient - firsts[place]) * (1 - _BETA_1))
-                    second = seconds[place].assign_add((tf.square(gradient) - seconds[place]) * (1 - _BETA_2))
-                    move = _along_members(tf, rate, place, variable) * first / (tf.sqrt(second) + _EPSILON)
-                    variable.assign_sub(move)
+                    logits = self._forward(adam.variables, inputs, seed)
+                    losses, _ = self._losses(logits, wanted, class_weights, self._smoothing)
+                    mean = tf.reduce_sum(losses * mask, axis=0) / tf.maximum(tf.reduce_sum(mask, axis=0), 1)
+                    loss = tf.reduce_sum(mean)
+                adam.step(tape.gradient(loss, adam.variables), rates, l2)
 
         return epoch
 
-    def _compile_measure(self, members: Members, variables: list[Any], kept: list[Any]) -> tuple[Any, Any]:
-        """Returns the held-out loss of each head, and what keeps the weights of those that are better."""
+    def _compile_measure(self, adam: StackedAdam) -> Any:
+        """Returns what gives the mean loss of each head over held-out rows."""
         tf = self._tf
         vectors, targets = self._held
-        class_weights = tf.constant(members.class_weights)
-        held = None if members.held is None else tf.constant(members.held)
+        heads = [tf.TensorSpec([None, self._classes]), tf.TensorSpec([None, None], tf.bool)]
 
-        @tf.function(input_signature=[])
-        def measure() -> Any:
-            total = tf.zeros((len(members.l2),))
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32), *heads])
+        def measure(rows: Any, class_weights: Any, held: Any) -> Any:
+            total = tf.zeros((tf.shape(class_weights)[0],))
             weight = tf.zeros_like(total)
-            for start in tf.range(0, self._held_rows, _HELD_ROWS):
-                block = slice(start, start + _HELD_ROWS)
-                logits = self._forward(variables, self._standardised(vectors[block]))
-                losses, weights = self._losses(logits, targets[block], class_weights, 0.0)
-                mask = tf.ones_like(losses) if held is None else tf.cast(held[block], tf.float32)
+            for start in tf.range(0, tf.size(rows), _HELD_ROWS):
+                block = rows[start : start + _HELD_ROWS]
+                logits = self._forward(adam.variables, self._standardised(tf.gather(vectors, block)))
+                losses, weights = self._losses(logits, tf.gather(targets, block), class_weights, 0.0)
+                mask = tf.cast(tf.gather(held, block), tf.float32)
                 total += tf.reduce_sum(losses * mask, axis=0)
                 weight += tf.reduce_sum(weights * mask, axis=0)
             return total / weight
 
-        @tf.function(input_signature=[tf.TensorSpec([len(members.l2)], tf.bool)])
-        def keep(better: Any) -> None:
-            for place, (best, variable) in enumerate(zip(kept, variables, strict=True)):
-                best.assign(tf.where(_along_members(tf, better, place, variable), variable, best))
-
-        return measure, keep
+        return measure
 
 
-def _along_members(tf: Any, values: Any, place: int, variable: Any) -> Any:
-    """Shapes one value a head to go with a variable: of the first kernel the head is the second dimension."""
-    shape = [1, -1, 1] if place == 0 else [-1] + [1] * (len(variable.shape) - 1)
-    return tf.reshape(values, shape)
+def _rows(mask: Mask | None, count: int) -> npt.NDArray[np.int32]:
+    """Returns the rows that any head has in a mask."""
+    return np.flatnonzero(np.ones(count) if mask is None else mask.any(axis=1)).astype(np.int32)
 
 
-def _squares(tf: Any, kernel: Any, layer: int) -> Any:
-    return tf.reduce_sum(tf.square(kernel), axis=(0, 2) if layer == 0 else (1, 2))
+def _shape(tf: Any, bias: Any) -> tuple[Any, int]:
+    """Returns how many heads a bias has, and units each."""
+    return tf.shape(bias)[0], bias.shape[1]
 
 
 def share(array: npt.NDArray[Any]) -> Any:
@@ -282,7 +304,9 @@ def share(array: npt.NDArray[Any]) -> Any:
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__()) if usable and array.size else tf.constant(array)
 
 
-def order_of_rows(rows: Rows, batch: int, generator: np.random.Generator) -> npt.NDArray[np.int32]:
+def order_of_rows(
+    rows: npt.NDArray[np.integer[Any]], batch: int, generator: np.random.Generator
+) -> npt.NDArray[np.int32]:
     """Row numbers ``int32[steps, batch]`` of one pass; the last batch is filled from the first."""
     batch = min(batch, -(-len(rows) // LEAST_STEPS))
     steps = -(-len(rows) // batch)

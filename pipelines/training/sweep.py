@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.training.class_weights import parse_class_weights
-from pipelines.training.features import Examples, Splits, fold_numbers
+from pipelines.training.features import Examples, Splits, Targets, fold_numbers
 from pipelines.training.fit_settings import FitSettings
 from pipelines.training.stack import HeadStack, Members, Rows
 from pipelines.training.standardise import standardisation
@@ -23,7 +23,8 @@ from pipelines.training.sweep_settings import ACCURACY, BALANCED, LOSS, SWEPT, S
 from transforms.errors import OptionError
 from transforms.model.head import Array
 
-_COLUMNS = 16_384  # of the first layers of all heads that are fitted side by side, at most
+_COLUMNS = 4096  # of the first layers of all heads that are fitted side by side, at most
+_NARROW = 512  # columns up to which folds are fitted side by side too, though each row is then gone through for all
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,13 +176,12 @@ class _Runner:
 
     def chunks(self, indices: list[int], configurations: Sequence[FitSettings]) -> list[list[int]]:
         """Cuts configurations of one shape into parts that fit into memory together."""
-        width = max(len(self._labels), *configurations[indices[0]].hidden_units, 1)
-        together = max(1, _COLUMNS // (width * len(self._numbers)))
+        together = max(1, _COLUMNS // self._width(configurations[indices[0]]))
         return [indices[start : start + together] for start in range(0, len(indices), together)]
 
     def run(self, configurations: Sequence[FitSettings]) -> list[Trial]:
         """Fits configurations that share hidden units and dropout; returns a trial for each."""
-        first, parts = configurations[0], len(self._numbers)
+        first, count = configurations[0], len(configurations)
         stack = HeadStack(
             self._train,
             self._held,
@@ -194,34 +194,47 @@ class _Runner:
             batch=first.batch_size,
             seed=first.seed,
         )
-        held = None if self._folds is None else np.tile(self._folds[:, None] == self._numbers, len(configurations))
+        together = max(1, _NARROW // (self._width(first) * count))
+        epochs, scores = np.zeros(count), np.empty((count, self.held_out))
+        for start in range(0, len(self._numbers), together):
+            numbers = self._numbers[start : start + together]
+            fit = stack.fit(self._members(configurations, numbers), first.schedule(len(self._train.targets)))
+            logits = stack.logits(fit.weights)
+            epochs += fit.epochs.reshape(len(numbers), count).sum(axis=0) / len(self._numbers)
+            for place, number in enumerate(numbers):
+                rows = np.arange(self.held_out) if self._folds is None else np.flatnonzero(self._folds == number)
+                for index in range(count):
+                    scores[index, rows] = self._scores(logits[rows, place * count + index], self._held.targets[rows])
+        errors = scores.std(axis=1) / math.sqrt(self.held_out)
+        columns = zip(configurations, scores.mean(axis=1).tolist(), errors.tolist(), epochs.tolist(), strict=True)
+        return [
+            Trial(settings=settings, score=score, standard_error=error, epochs=passes)
+            for settings, score, error, passes in columns
+        ]
+
+    def _width(self, settings: FitSettings) -> int:
+        return max(len(self._labels), *settings.hidden_units, 1)
+
+    def _members(self, configurations: Sequence[FitSettings], numbers: Sequence[int]) -> Members:
+        """Returns all configurations for the first fold, then for the next one."""
+        parts, count = len(numbers), len(configurations)
+        held = None if self._folds is None else np.repeat(self._folds[:, None] == numbers, count, axis=1)
         weights = [self._class_weights(settings.class_weights) for settings in configurations]
-        members = Members(
-            l2=np.repeat(np.array([settings.l2_regularizer or 0.0 for settings in configurations], np.float32), parts),
-            rates=np.repeat(np.array([settings.rate for settings in configurations], np.float32), parts),
-            class_weights=np.repeat(np.stack(weights), parts, axis=0),
+        return Members(
+            l2=np.tile(np.array([settings.l2_regularizer or 0.0 for settings in configurations], np.float32), parts),
+            rates=np.tile(np.array([settings.rate for settings in configurations], np.float32), parts),
+            class_weights=np.tile(np.stack(weights), (parts, 1)),
             used=None if held is None else ~held,
             held=held,
         )
-        fit = stack.fit(members, first.schedule(len(self._train.targets)))
-        logits, epochs = stack.logits(fit.weights), fit.epochs.reshape(-1, parts).mean(axis=1)
-        own = np.zeros(self.held_out, np.int64) if self._folds is None else np.searchsorted(self._numbers, self._folds)
-        trials = []
-        for index, settings in enumerate(configurations):
-            scores = self._scores(logits[np.arange(self.held_out), index * parts + own])
-            error = float(scores.std() / math.sqrt(len(scores)))
-            trials.append(
-                Trial(settings=settings, score=float(scores.mean()), standard_error=error, epochs=epochs[index])
-            )
-        return trials
 
     def _class_weights(self, text: str) -> Array:
         several = len(self._train.targets) if self._train.several else None
         return parse_class_weights(text, self._labels, self._train.counts(len(self._labels)), several)
 
-    def _scores(self, logits: Array) -> npt.NDArray[np.float64]:
+    def _scores(self, logits: Array, targets: Targets) -> npt.NDArray[np.float64]:
         """Returns the loss of each held-out row, or whether it is wrong."""
-        values, targets = logits.astype(np.float64), self._held.targets
+        values = logits.astype(np.float64)
         if self._held.several:
             if self._measure == ACCURACY:
                 return ((values > 0) != targets).any(axis=1).astype(np.float64)
@@ -230,8 +243,8 @@ class _Runner:
             return np.logaddexp.reduce(values, axis=1) - values[np.arange(len(values)), targets]
         wrong = (values.argmax(axis=1) != targets).astype(np.float64)
         if self._measure == BALANCED:
-            counts = np.bincount(targets, minlength=len(self._labels))
-            wrong *= len(targets) / (np.count_nonzero(counts) * counts[targets])
+            counts = np.bincount(self._held.targets, minlength=len(self._labels))
+            wrong *= self.held_out / (np.count_nonzero(counts) * counts[targets])
         return wrong
 
 

@@ -31,7 +31,7 @@ def test_every_head_has_its_own_patience() -> None:
     assert course.see(np.array([2.0, 0.5])).tolist() == [False, True]
     assert not course.finished
     course.see(np.array([0.5, 0.5]))
-    assert course.losses.tolist() == [0.5, 0.5], "a head that goes on may still get better"
+    assert course.losses.tolist() == [1.0, 0.5], "a head that is done stays what it was, whatever goes on beside it"
 
 
 def test_cosine_falls_to_zero_over_all_passes() -> None:
