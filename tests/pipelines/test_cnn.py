@@ -86,7 +86,8 @@ def test_the_served_model_takes_files(model: Path, photos: Path) -> None:
 def test_its_encoder_fills_a_store_that_a_head_is_trained_on(model: Path, photos: Path, tmp_path: Path) -> None:
     handle = str(model / "1" / "encoder.keras")
     store = tmp_path / "store"
-    assert embed.main(["--input", str(photos), "--store", str(store), "--encoder", handle]) == 0
+    words = ["--input", str(photos), "--store", str(store), "--encoder", handle, "--engine", "tensorflow"]
+    assert embed.main(words) == 0
     table = next(path.name for path in store.iterdir() if path.is_dir())
     assert table == f"shapes-1-{ModelDirectory.open(str(model)).encoder.fingerprint[:8]}"
     assert train.main(["--store", str(store), "--model", str(tmp_path / "head"), "--train-epochs", "5"]) == 0
