@@ -116,7 +116,7 @@ def _calibration(overall: Mapping[str, Any]) -> _Step:
         return None
     return (
         "Do not take the confidences for probabilities; choose a threshold by the rates that it gives here.",
-        "thresholds",
+        "calibration",
     )
 
 

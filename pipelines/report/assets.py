@@ -45,6 +45,11 @@ def signed_interval(ends: Sequence[float | None]) -> str:
     return "–" if None in ends else " to ".join(map(signed, ends))
 
 
+def chance(p_value: float) -> str:
+    """Returns a p-value, the small ones as such."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}"
+
+
 def content_policy(scripts: tuple[str, ...], styles: tuple[str, ...]) -> str:
     """Returns a page's policy: nothing is fetched, only scripts and styles of these very contents run."""
     return "; ".join(

@@ -1,7 +1,8 @@
 """Charts of a page: the library, Plotly, that is put into it, and the parts that its figures share, as plain data.
 
 Colours are names of custom properties of page.css, as ``--accent``; page.js puts their values in, and lays its theme
-over every figure. Texts that come from data go through ``literal``, since the library takes them for markup.
+over every figure; ``layout.meta.narrow`` is what the y axis has besides on a phone. Texts that come from data go
+through ``literal``, since the library takes them for markup.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ _Point = tuple[str, float | None, Sequence[float | None]]
 
 SERIES = tuple(f"--series-{number}" for number in range(1, 9))
 """Colours of lines that are told apart; after the last the first comes again."""
+
+
+LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 
 
 @functools.cache
@@ -84,8 +88,9 @@ def interval_chart(
             height=90 + 28 * len(points),
             margin={"l": 8, "r": 20, "t": 28, "b": 36},
             showlegend=False,
-            xaxis={"zeroline": False, "nticks": 6, "tickformat": tick_format},
+            xaxis={"zeroline": False, "nticks": 6, "tickformat": tick_format, "range": _range(points, line)},
             yaxis=axis,
+            meta={"narrow": {"ticklabelposition": "inside top", "automargin": False}},
             **({} if line is None else {"shapes": shapes, "annotations": notes}),
         ),
     }
@@ -115,6 +120,13 @@ def _dots(points: Sequence[_Point], tick_format: str) -> dict[str, Any]:
             "width": 0,
         },
     }
+
+
+def _range(points: Sequence[_Point], line: float | None) -> list[float]:
+    found = [number for _, value, ends in points for number in (value, *ends, line) if number is not None]
+    low, high = (min(found), max(found)) if found else (0.0, 1.0)
+    room = max(0.05 * (high - low), 0.005)
+    return [low - room, high + room]
 
 
 def _distance(upper: float | None, lower: float | None) -> float | None:

@@ -79,7 +79,7 @@ def evaluation_page(metrics: Mapping[str, Any], facts: Facts) -> Page:
             worst_slices(metrics, pictures=shown > 0),
             comparison(other, shown),
             gallery("worst", "The worst errors", "Worst errors", _WORST, metrics["worst_errors"][:shown]),
-            gallery("unsure", "The least confident", "Least confident", _UNSURE, metrics["least_confident"][:shown]),
+            gallery("unsure", "The least confident", "Unsure", _UNSURE, metrics["least_confident"][:shown]),
             dead_letters(facts.dead_letters, facts.reasons),
             throughput(facts.scoring, "scored"),
             reproduce(facts, _measured(metrics, facts)),

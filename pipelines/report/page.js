@@ -27,6 +27,7 @@
     for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key)))
       layout[name] = { gridcolor: colour("--line"), zerolinecolor: colour("--line"), ...layout[name] };
     const first = !place.classList.contains("js-plotly-plot");
+    if (layout.meta && place.clientWidth < 520) Object.assign(layout.yaxis, layout.meta.narrow);
     window.Plotly.react(place, data, layout, { displayModeBar: false, responsive: true });
     const tell = ({ points: [{ customdata }] }) =>
       place.dispatchEvent(new CustomEvent("point", { bubbles: true, detail: customdata }));

@@ -117,7 +117,7 @@ def render(page: Page) -> str:
     return templates.get_template("page.html").render(
         page=page,
         sections=sections,
-        ids={section.id for section in sections},
+        names={section.id: section.short for section in sections},
         rows=[(half, list(group)) for half, group in itertools.groupby(sections, key=lambda section: section.half)],
         pictures=list(shown.values()),
         style=Markup(style),

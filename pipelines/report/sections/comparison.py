@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.report.assets import signed, signed_interval
+from pipelines.report.assets import chance, signed, signed_interval
 from pipelines.report.charts import interval_chart
 from pipelines.report.page import Section
 from pipelines.report.sections.slices import POINTS, ROWS
@@ -68,7 +68,7 @@ def _row(name: str, pair: Mapping[str, Any]) -> list[Any]:
         (signed(gain), gain),
         (signed_interval(ends), ends[0]),
         (percent(pair["changed"]), pair["changed"]),
-        (f"{pair['p_value']:.2g}", pair["p_value"]),
+        (chance(pair["p_value"]), pair["p_value"]),
     ]
 
 

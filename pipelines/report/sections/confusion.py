@@ -32,7 +32,7 @@ def confusion(metrics: Mapping[str, Any], pictures: bool) -> Section:
     return Section(
         id="confusion",
         title="What is taken for what",
-        short="Confusion matrix",
+        short="Confusions",
         template="confusion",
         data={
             "matrix": _lines(matrix, panels) if shown else None,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.report.assets import number
-from pipelines.report.charts import SERIES, layout, literal
+from pipelines.report.charts import LEGEND, SERIES, layout, literal
 from pipelines.report.page import Section
 
 LINES = 8
@@ -62,5 +62,4 @@ def _chart(across: str, up: str, lines: Sequence[Mapping[str, Any]]) -> dict[str
         "xaxis": {"range": [-0.01, 1.01], "tickformat": ".0%", "title": {"text": across}},
         "yaxis": {"range": [-0.01, 1.02], "tickformat": ".0%", "title": {"text": up}},
     }
-    legend = {"orientation": "h", "y": -0.2, "x": 0}
-    return {"data": data, "layout": layout(height=380 + 18 * len(lines), legend=legend, showlegend=True, **axes)}
+    return {"data": data, "layout": layout(height=380 + 18 * len(lines), legend=LEGEND, showlegend=True, **axes)}

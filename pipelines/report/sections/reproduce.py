@@ -38,7 +38,7 @@ def reproduce(run: RunFacts, facts: Mapping[str, str]) -> Section:
     return Section(
         id="measured",
         title="What was measured, and how to do it again",
-        short="How to reproduce",
+        short="Reproduce",
         template="reproduce",
         data={"lines": lines, "command": run.command},
     )

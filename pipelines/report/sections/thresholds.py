@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.report.charts import layout
+from pipelines.report.charts import LEGEND, layout
 from pipelines.report.page import Section
 
 START = 0.5
@@ -43,7 +43,7 @@ def thresholds(metrics: Mapping[str, Any]) -> Section | None:
     }
     mark = {"type": "line", "x0": START, "x1": START, "yref": "paper", "y0": 0, "y1": 1}
     mark["line"] = {"color": "--text", "width": 2}
-    style = layout(height=320, legend={"orientation": "h", "y": -0.25}, showlegend=True, shapes=[mark], **axes)
+    style = layout(height=320, legend=LEGEND, showlegend=True, shapes=[mark], **axes)
     return Section(
         id="thresholds",
         title="Choose a threshold",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.report.assets import chance
 from pipelines.report.page import Section
 from pipelines.report.verdict import CHANCE, percent
 
@@ -31,7 +32,7 @@ def worst_slices(metrics: Mapping[str, Any], pictures: bool) -> Section | None:
             (percent(found["accuracy"]), found["accuracy"]),
             (" to ".join(map(percent, found["accuracy_interval"])), found["accuracy_interval"][0]),
             (percent(found["rest_accuracy"]), found["rest_accuracy"]),
-            (f"{found['adjusted_p_value']:.2g}", found["adjusted_p_value"]),
+            (chance(found["adjusted_p_value"]), found["adjusted_p_value"]),
         ]
         for entry, found in zip(entries, search["found"], strict=True)
     ]
