@@ -25,13 +25,13 @@ from transforms.sources.dialects import Source
 from transforms.store.table import FeatureTable
 
 SAMPLE_IMAGES = 64
-COUNTS = ("listed", "new", "changed", "moved", "relabelled", "reused", "removed")
+COUNTS = ("listed", "new", "changed", "moved", "relabelled", "augmented", "reused", "removed")
 
 
 def print_plan(graph: EmbedGraph, price_per_core_hour: float | None, as_json: bool, beam_args: Sequence[str]) -> None:
     """Prints what an embed run would do."""
     plan = _plan(graph, beam_args)
-    todo = sum(plan[name] for name in ("new", "changed", "moved", "relabelled"))
+    todo = sum(plan[name] for name in ("new", "changed", "moved", "relabelled", "augmented"))
     if todo:
         rate = sample_rate(graph.sources, graph.embed)
         plan["sampled_images_per_second"] = round(rate, 1)
@@ -51,6 +51,7 @@ def sample_rate(sources: Sequence[Source], embed: EmbedOptions) -> float:
         roots=embed.roots,
         batch_size=embed.batch_size,
         threads=embed.threads or usable_cores(),
+        views_of=embed.views_of,
     )
     sample = list(islice((ref for source in sources for ref in source.list_images()), SAMPLE_IMAGES))
     started = time.perf_counter()
@@ -89,9 +90,10 @@ def _plan(graph: EmbedGraph, beam_args: Sequence[str]) -> dict[str, Any]:
 
 
 def _for_a_person(plan: dict[str, Any]) -> str:
+    augmented = f"{plan['augmented']:,} whose views differ, " if plan["augmented"] else ""
     lines = [
         f"{plan['listed']:,} images listed: {plan['new']:,} new, {plan['changed']:,} changed, {plan['moved']:,} moved, "
-        f"{plan['relabelled']:,} relabelled, {plan['reused']:,} reused; {plan['removed']:,} removed since",
+        f"{plan['relabelled']:,} relabelled, {augmented}{plan['reused']:,} reused; {plan['removed']:,} removed since",
         f"{plan['shards']:,} {'shard' if plan['shards'] == 1 else 'shards'} into {plan['table']}",
     ]
     if "estimated_seconds" in plan:

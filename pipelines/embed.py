@@ -11,6 +11,7 @@ from pipelines.dry_run import print_plan
 from pipelines.graphs import EmbedConfiguration
 from pipelines.report.publish_embedding import add_report_arguments, write_report
 from pipelines.run_record import new_run_id, print_record, read_run_record, summarise_images
+from pipelines.view_flags import add_view_arguments
 from transforms.commit_parts import run_record_address
 from transforms.files.filesystem import absolute, check_writable, join
 from transforms.store import dead_letters
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="take out the rows of images that the input has no longer (a manifest speaks for all below its root)",
     )
+    add_view_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
     parser.add_argument(
         "--price-per-core-hour",
@@ -93,6 +95,8 @@ def _configuration(flags: argparse.Namespace) -> EmbedConfiguration:
         run_id=new_run_id(flags.run_id),
         sync=flags.sync,
         trust_model=flags.trust_model,
+        views=flags.views,
+        augment=flags.augment,
     )
 
 

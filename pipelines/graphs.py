@@ -12,16 +12,18 @@ import apache_beam as beam
 from pipelines import runner
 from pipelines.progress import ProgressLine
 from pipelines.run_record import configuration_json
+from pipelines.view_flags import views_of
 from transforms.commit_parts import CommitOptions, CommitParts, commit_features, commit_predictions
 from transforms.embed_shards import EmbedShards
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import TooManyFailuresError
 from transforms.files.runs import remove_directory
+from transforms.images.augment import NO_VIEWS
 from transforms.index_contents import IndexContents
 from transforms.list_images import ListImages
 from transforms.model.directory import ModelDirectory
 from transforms.plan_shards import AnnouncePlan, PlanShards, images_of
-from transforms.score_shards import ScoreShards, rows_of, stored_shards
+from transforms.score_shards import ScoreShards, stored_images, stored_shards
 from transforms.shards.embedder import EmbedOptions
 from transforms.shards.predictor import ScoreOptions
 from transforms.shards.workspace import Workspace
@@ -51,6 +53,8 @@ class EmbedConfiguration:
     run_id: str
     sync: bool
     trust_model: bool
+    views: int | None = None
+    augment: str | None = None
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> EmbedConfiguration:
@@ -59,14 +63,16 @@ class EmbedConfiguration:
 
     def graph(self, sources: Sequence[Source], specification: EncoderSpecification, started_at: float) -> EmbedGraph:
         """Returns the graph that does it; the version of the table is the newest at this moment."""
-        table = table_path(self.store, specification)
+        path = table_path(self.store, specification)
+        table = FeatureTable.open(path) if FeatureTable.exists(path) else None
         embed = EmbedOptions(
-            table=table,
-            version=FeatureTable.open(table).version if FeatureTable.exists(table) else None,
+            table=path,
+            version=table.version if table else None,
             specification=specification,
             run_id=self.run_id,
             roots=roots_of(sources),
             split=SplitRatios.parse(self.split),
+            views=views_of(self.views, self.augment, table.views if table else NO_VIEWS),
             batch_size=self.batch_size,
             threads=self.threads or 0,
             timeout_seconds=self.image_timeout,
@@ -111,14 +117,16 @@ class EmbedGraph:
     def plan(self, directory: str) -> PlanShards:
         """Returns the step that plans the run; ``directory`` is for its files."""
         embed = self.embed
+        views = f" views {embed.views.count} {embed.views.key}" if embed.views.count else ""
         return PlanShards(
-            purpose=f"embed {embed.specification.fingerprint} {'/'.join(map(str, embed.split))}",
+            purpose=f"embed {embed.specification.fingerprint} {'/'.join(map(str, embed.split))}{views}",
             directory=directory,
             shard_size=self.shard_size,
             scopes=() if self.only is not None else tuple(source.scope for source in self.sources),
             table=embed.table,
             version=embed.version,
             split=embed.split,
+            views=embed.views,
         )
 
     def _build(self, pipeline: beam.Pipeline, directory: str) -> None:
@@ -216,8 +224,8 @@ class ScoreGraph:
         else:
             files = stored_shards(self.table, purpose)
             shards = pipeline | "StoredShards" >> beam.Create(files)
-            planned = pipeline | "Planned" >> beam.Create([("listed", sum(map(rows_of, files)))])
-        count = images_of if self.table is None else rows_of
+            planned = pipeline | "Planned" >> beam.Create([("listed", sum(map(stored_images, files)))])
+        count = images_of if self.table is None else stored_images
         announced = shards | AnnouncePlan(workspace=workspace, run_id=score.run_id, count=count)
         results = announced | ScoreShards(options=score)
         nobody = pipeline | "Nobody" >> beam.Create([], reshuffle=False)

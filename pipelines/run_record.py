@@ -77,6 +77,8 @@ def summarise_images(record: Mapping[str, Any], verb: str, place: str, letters: 
         lines.append(_class_counts(record, verb))
     if record.get("copied"):
         lines.append(f"{record['copied']:,} of the reused were written anew, with vectors known by their content")
+    if views := record.get("views", {}).get("rows"):
+        lines.append(f"{views:,} rows of augmented views beside them ({record['views']['policy']})")
     if record["failed"]:
         classes = ", ".join(f"{number} {name}" for name, number in record["failures"].items())
         lines.append(f"failed: {classes}; for example {record['failure_example']}")

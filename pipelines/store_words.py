@@ -83,18 +83,32 @@ def _add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 def _list_words(record: Record) -> str:
     rows = [
-        (t["name"], f"{t['rows']:,}", str(t["dimension"]), _size(t["bytes"]), str(t["version"]), t["changed"] or "")
+        (
+            t["name"],
+            f"{t['images']:,}",
+            f"{t['views']['rows']:,}",
+            str(t["dimension"]),
+            _size(t["bytes"]),
+            str(t["version"]),
+            t["changed"] or "",
+        )
         for t in record["tables"]
     ]
-    return _columns([("table", "rows", "dimension", "size", "version", "last change (UTC)"), *rows])
+    return _columns([("table", "images", "views", "dimension", "size", "version", "last change (UTC)"), *rows])
+
+
+def _views(table: Record) -> str:
+    """Returns the views of a table in words; nothing when there are none."""
+    views = table["views"]
+    return f", {views['rows']:,} augmented views ({views['policy']})" if views["rows"] else ""
 
 
 def _show_words(record: Record) -> str:
     lines: list[str] = []
     for table in record["tables"]:
         lines.append(
-            f"{table['path']}: {table['rows']:,} rows of {table['encoder']} ({table['encoder_fingerprint']}), "
-            f"{table['dimension']} values, {table['files']} files, {_size(table['bytes'])}"
+            f"{table['path']}: {table['images']:,} images{_views(table)} by {table['encoder']} "
+            f"({table['encoder_fingerprint']}), {table['dimension']} values, {table['files']} files, {_size(table['bytes'])}"
         )
         rows = [("version", "time (UTC)", "what", "rows", "added", "removed", "by", "run")]
         for entry in table["versions"]:

@@ -7,7 +7,37 @@ from typing import Any
 
 from pipelines import options
 from transforms.errors import OptionError
-from transforms.images.augment import POLICIES
+from transforms.images.augment import POLICIES, Views
+
+
+def add_view_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--views`` and ``--augment``."""
+    parser.add_argument(
+        "--views",
+        type=_count,
+        metavar="K",
+        help="rows for K augmented views of each image of the training split; 0 takes them out (default: as the table "
+        "has it, at first 0)",
+    )
+    _add_augment(parser)
+
+
+def views_of(count: int | None, policy: str | None, kept: Views) -> Views:
+    """Returns the views that a run makes; what is not given is as the table keeps it.
+
+    Raises:
+      OptionError: a policy for no views.
+    """
+    if policy and not (kept.count if count is None else count):
+        raise OptionError(f"--augment {policy} says how views are made; say how many with --views, such as --views 4")
+    return Views(count=kept.count if count is None else count, policy=policy or kept.policy)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
+    return number
 
 
 def add_tta_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +48,10 @@ def add_tta_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="average the probabilities of each image and K augmented views of it (test-time augmentation)",
     )
+    _add_augment(parser)
+
+
+def _add_augment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--augment", choices=tuple(POLICIES), help="what the images show, hence how they may vary (default: natural)"
     )

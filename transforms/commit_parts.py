@@ -79,6 +79,7 @@ def commit_features(
         encoder = load_encoder(embed.specification, trust_model=embed.trust_model)
         golden = encoder.encode(golden_images(embed.specification))
         FeatureTable.create(embed.table, embed.specification, golden)
+    FeatureTable.open(embed.table).keep_views(embed.views)
     table = FeatureTable.open(embed.table)
     parts = [Part(path=r.files["data"], rows=r.rows, size=r.sizes["data"]) for r in results if "data" in r.files]
     replaced = [result.files["data"] for result in results if result.replaced and "data" in result.files]
@@ -99,6 +100,7 @@ def commit_features(
         "table": embed.table,
         "table_version": version,
         "retracted": sum(gone.values()),
+        "views": _describe_views(embed, results),
         "configuration": dict(options.configuration),
         **_describe_encoder(embed, measured=record["embedded"] > record["resumed"]),
     }
@@ -132,6 +134,12 @@ def _describe_encoder(embed: EmbedOptions, measured: bool) -> dict[str, Any]:
     if measured:
         described["cosine_to_tensorflow"] = golden_difference(specification, embed.trust_model)._asdict()
     return described
+
+
+def _describe_views(embed: EmbedOptions, results: Sequence[ShardResult]) -> dict[str, Any]:
+    """Returns which views are made, and how many rows of the run are views."""
+    rows = sum(result.rows - result.encoded - result.copied for result in results)
+    return {**dataclasses.asdict(embed.views), "key": embed.views.key, "seed": embed.views.SEED_RULE, "rows": rows}
 
 
 def _check_published(table: FeatureTable, version: int, parts: Sequence[Part], run_id: str) -> None:

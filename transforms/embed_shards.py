@@ -59,5 +59,5 @@ def observe_inference(size: int, seconds: float) -> None:
 
 def count_result(result: ShardResult) -> None:
     """Counts what became of a shard's images."""
-    Metrics.counter("heliograph", "images-read").inc(result.rows)
+    Metrics.counter("heliograph", "images-read").inc(result.encoded + result.copied)
     Metrics.counter("heliograph", "images-failed").inc(result.failed)

@@ -13,6 +13,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.errors import OptionError
 from transforms.files.runs import KeyRange, Run, RunWriter, read_range, split_ranges
+from transforms.images.augment import NO_VIEWS, Views
 from transforms.shards.plan import (
     KNOWN_SCHEMA,
     LISTED_SCHEMA,
@@ -44,6 +45,7 @@ class PlanShards(beam.PTransform):
       table: of which known images are dropped; None to drop none.
       version: the table's.
       split: that images without a split of their own fall into; a stored row of another split is relabelled.
+      views: that an image of the training split has in the table; one that lacks them, or has others, is done again.
     """
 
     purpose: str
@@ -53,6 +55,7 @@ class PlanShards(beam.PTransform):
     table: str | None = None
     version: int | None = None
     split: SplitRatios | None = None
+    views: Views = NO_VIEWS
 
     def __post_init__(self) -> None:
         if self.shard_size < 1:
@@ -63,7 +66,7 @@ class PlanShards(beam.PTransform):
         pipeline = references.pipeline
         listed = references | "ListedRow" >> beam.Map(_listed_row) | "SortListed" >> self._sorted(LISTED_SCHEMA)
         files = pipeline | "DataFiles" >> beam.Create(self._data_files(), reshuffle=True)
-        known = files | "KnownRows" >> beam.FlatMap(known_rows, self.scopes, self.split)
+        known = files | "KnownRows" >> beam.FlatMap(known_rows, self.scopes, self.split, self.views)
         known = known | "SortKnown" >> self._sorted(KNOWN_SCHEMA)
         sides = (beam.pvalue.AsList(listed), beam.pvalue.AsList(known))
         planned = (

@@ -12,10 +12,11 @@ import apache_beam as beam
 from transforms.embed_shards import count_result, observe_inference
 from transforms.shards.plan import PlannedShard
 from transforms.shards.predictor import ScoreOptions, ShardPredictor
+from transforms.store.read import count_images
 from transforms.store.table import FeatureTable
 
 StoredShard = tuple[str, str, int]
-"""Name of the shard, data file, rows."""
+"""Name of the shard, data file, images in it."""
 
 
 def stored_shards(table: FeatureTable, purpose: str) -> list[StoredShard]:
@@ -23,12 +24,12 @@ def stored_shards(table: FeatureTable, purpose: str) -> list[StoredShard]:
     shards = []
     for file in table.data_files():
         digest = hashlib.sha256(f"{purpose} {file.path} {file.rows}".encode()).hexdigest()[:24]
-        shards.append((digest, file.uri, file.rows))
+        shards.append((digest, file.uri, count_images(file)))
     return shards
 
 
-def rows_of(shard: tuple[Any, ...]) -> int:
-    """Returns how many rows a StoredShard has."""
+def stored_images(shard: tuple[Any, ...]) -> int:
+    """Returns how many images a StoredShard has."""
     return int(shard[2])
 
 

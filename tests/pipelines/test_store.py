@@ -74,7 +74,7 @@ def test_list_and_show(table: FeatureTable, capsys: pytest.CaptureFixture[str]) 
     run(table, "list")
     run(table, "show")
     text = capsys.readouterr().out.splitlines()
-    assert text[0].split() == ["table", "rows", "dimension", "size", "version", "last", "change", "(UTC)"]
+    assert text[0].split() == ["table", "images", "views", "dimension", "size", "version", "last", "change", "(UTC)"]
     assert text[-1].split()[-1] == "two"
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -135,6 +135,39 @@ def augment(pixels: Pixels, policy: str, seed: str | int) -> Pixels:
     view = _move(pixels, _draw_map(chosen, draws, *pixels.shape[:2]))
     view = _recolour(view, *_draw_colours(chosen, draws, view))
     return _erase(view, chosen, draws)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Views:
+    """Which views are made of an image; they follow from its pixels, the policy and their number alone.
+
+    Attributes:
+      count: how many; they are numbered from 1, the image itself is 0.
+      policy: name of one of POLICIES.
+
+    Raises:
+      OptionError: there is no such policy.
+    """
+
+    count: int = 0
+    policy: str = "natural"
+
+    SEED_RULE: ClassVar[str] = "SHA-256 of the pixels that enter the network / view_id"
+
+    def __post_init__(self) -> None:
+        find_policy(self.policy)
+
+    @property
+    def key(self) -> str:
+        """The policy by name and fingerprint, such as ``texture/0123456789abcdef``."""
+        return f"{self.policy}/{find_policy(self.policy).fingerprint}"
+
+    def make(self, pixels: Pixels, number: int) -> Pixels:
+        """Makes the view of that number of ``uint8[H, W, 3]``."""
+        return augment(pixels, self.policy, f"{hashlib.sha256(pixels.tobytes()).hexdigest()}/{number}")
+
+
+NO_VIEWS = Views()
 
 
 class _Draws:

@@ -11,13 +11,15 @@ from transforms.encoders.golden import golden_images, self_test
 from transforms.encoders.resolve import load_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.files.runs import Run
+from transforms.images.augment import NO_VIEWS, Views
 from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors, usable_cores
 from transforms.shards.shard import Shard, ShardResult
 from transforms.shards.work import ShardWork
 from transforms.shards.workspace import Heartbeat, Workspace
+from transforms.sources.reference import SPLITS
 from transforms.sources.split import SplitRatios
 from transforms.store.index import ContentIndex, SortedContentIndex
-from transforms.store.schema import feature_schema, file_metadata
+from transforms.store.schema import VIEWS_KEY, feature_schema, file_metadata
 from transforms.store.table import FeatureTable
 from transforms.store.write import PartWriter
 
@@ -33,6 +35,7 @@ class EmbedOptions:
       run_id: of the run.
       roots: folders below which images must lie.
       split: shares by which images without a split of their own are divided.
+      views: of each image of the training split, which get rows of their own.
       batch_size: images a call of the network.
       threads: that read and decode; 0 for one a core.
       timeout_seconds: for one image.
@@ -45,10 +48,20 @@ class EmbedOptions:
     run_id: str
     roots: tuple[str, ...]
     split: SplitRatios
+    views: Views = NO_VIEWS
     batch_size: int = 32
     threads: int = 0
     timeout_seconds: float = 60.0
     trust_model: bool = False
+
+    def split_of(self, image: EncodedImage) -> str:
+        """Returns the split of an image."""
+        reference = image.reference
+        return reference.split or self.split.assign(reference.group or image.sha256)
+
+    def views_of(self, image: EncodedImage) -> Views:
+        """Returns the views of an image that are rows as well; there are none outside the training split."""
+        return self.views if self.split_of(image) == SPLITS[0] else NO_VIEWS
 
 
 class ShardEmbedder:
@@ -85,6 +98,7 @@ class ShardEmbedder:
             preprocessing=options.specification.preprocessing,
             roots=options.roots,
             known=known,
+            views_of=options.views_of if options.views.count else None,
             batch_size=options.batch_size,
             threads=options.threads or usable_cores(),
             timeout_seconds=options.timeout_seconds,
@@ -139,31 +153,31 @@ class _FeatureSink:
             schema = feature_schema(specification.dimension)
             self._writer = PartWriter(self._options.table, self._path, schema, file_metadata(specification))
         now = datetime.datetime.now(datetime.UTC)
-        count = len(batch)
-        references = [image.reference for image in batch]
+        looks = [(image, view_id) for image in batch for view_id in range(1 + len(image.views))]
+        count = len(looks)
+        references = [image.reference for image, _ in looks]
+        policy = (VIEWS_KEY, self._options.views.key)
         self._writer.write(
             {
                 "image_id": [reference.image_id for reference in references],
                 "image_uri": [reference.uri for reference in references],
-                "sha256": [image.sha256 for image in batch],
+                "sha256": [image.sha256 for image, _ in looks],
                 "event_timestamp": [now] * count,
                 "created": [now] * count,
-                "split": [self._split(image) for image in batch],
+                "split": [self._options.split_of(image) for image, _ in looks],
                 "labels": [list(reference.labels) for reference in references],
                 "group": [reference.group for reference in references],
-                "view_id": [0] * count,
-                "width": [image.width for image in batch],
-                "height": [image.height for image in batch],
-                "format": [image.format for image in batch],
-                "byte_size": [image.byte_size for image in batch],
-                "attributes": [list(reference.attributes) for reference in references],
+                "view_id": [view_id for _, view_id in looks],
+                "width": [image.width for image, _ in looks],
+                "height": [image.height for image, _ in looks],
+                "format": [image.format for image, _ in looks],
+                "byte_size": [image.byte_size for image, _ in looks],
+                "attributes": [
+                    [*image.reference.attributes, *([policy] if view_id else [])] for image, view_id in looks
+                ],
                 "source_fingerprint": [reference.fingerprint for reference in references],
                 "run_id": [self._options.run_id] * count,
                 "embedding": stack_vectors(batch),
             }
         )
-        return [label for reference in references for label in reference.labels or ("",)]
-
-    def _split(self, image: EncodedImage) -> str:
-        reference = image.reference
-        return reference.split or self._options.split.assign(reference.group or image.sha256)
+        return [label for image in batch for label in image.reference.labels or ("",)]

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from transforms.encoders.specification import Preprocessing
 from transforms.errors import ErrorClass, ImageError
+from transforms.images.augment import Views
 from transforms.images.decode import decode_image
 from transforms.images.limits import DEFAULT_LIMITS, ImageLimits
 from transforms.sources.members import MemberReader
@@ -52,10 +53,14 @@ class FindsVectors(Protocol):
         """Returns the vectors of those contents that are known."""
         ...
 
+    def find_views(self, sha256: Sequence[str], views: Views) -> Mapping[str, list[Vectors]]:
+        """Returns the vectors of the first of their views, of contents of which some are known."""
+        ...
+
 
 @dataclasses.dataclass(kw_only=True)
 class EncodedImage:
-    """An image on its way through the lane; ``pixels`` is let go once ``vector`` is there."""
+    """An image on its way through the lane; ``pixels`` is let go once ``vector`` and those of its views are there."""
 
     reference: ImageReference
     sha256: str
@@ -66,6 +71,7 @@ class EncodedImage:
     brightness: float | None = None  # mean of the pixels that enter the network, 0 to 1
     pixels: npt.NDArray[np.uint8] | None = None
     vector: Vectors | None = None
+    views: list[Vectors] = dataclasses.field(default_factory=list)
     copied: bool = False
 
 
@@ -231,11 +237,13 @@ class Lane(Decoder):
     Attributes:
       encoder: the network; ``batch_size`` images a call.
       known: vectors of known content, which are copied rather than computed; None for no such index.
+      views_of: tells which augmented views of an image get a vector as well; None for no views.
       observe: is told the size and the seconds of each call of the network.
     """
 
     encoder: Encodes
     known: FindsVectors | None = None
+    views_of: Callable[[EncodedImage], Views] | None = None
     observe: Observe = ignore
 
     def run(self, references: Iterable[ImageReference]) -> Iterator[list[EncodedImage] | DeadLetter]:
@@ -258,18 +266,52 @@ class Lane(Decoder):
             for image in batch:
                 if image.sha256 in vectors:
                     image.vector, image.copied = vectors[image.sha256], True
-        new = [image for image in batch if image.vector is None]
-        clock = time.perf_counter()
-        failures = list(_encode_or_bisect(self.encoder, new)) if new else []
-        self.clock.add("encode", clock)
-        if new:
-            self.observe(len(new), time.perf_counter() - clock)
-        yield from failures
+        yield from self._encode_new([image for image in batch if image.vector is None])
+        if self.views_of is not None:
+            yield from self._encode_views([image for image in batch if image.vector is not None], self.views_of)
         for image in batch:
             image.pixels = None
         done = [image for image in batch if image.vector is not None]
         if done:
             yield done
+
+    def _encode_new(self, new: Sequence[EncodedImage]) -> list[DeadLetter]:
+        clock = time.perf_counter()
+        failures = list(_encode_or_bisect(self.encoder, new)) if new else []
+        self.clock.add("encode", clock)
+        if new:
+            self.observe(len(new), time.perf_counter() - clock)
+        return failures
+
+    def _encode_views(
+        self, batch: Sequence[EncodedImage], views_of: Callable[[EncodedImage], Views]
+    ) -> Iterator[DeadLetter]:
+        """Adds what an image lacks of its views; one with a view that cannot be encoded has no row at all."""
+        wanted = [(image, views) for image in batch if (views := views_of(image)).count]
+        if self.known is not None and wanted:
+            known = self.known.find_views([image.sha256 for image, _ in wanted], wanted[0][1])
+            for image, _ in wanted:
+                image.views = list(known.get(image.sha256, ()))
+        missing = [
+            (image, views, number) for image, views in wanted for number in range(len(image.views) + 1, views.count + 1)
+        ]
+        for start in range(0, len(missing), self.batch_size):
+            some = missing[start : start + self.batch_size]
+            clock = time.perf_counter()
+            seen = [
+                dataclasses.replace(image, pixels=views.make(image.pixels, number), vector=None)
+                for image, views, number in some
+                if image.pixels is not None
+            ]
+            self.clock.add("augment", clock)
+            failures = {letter.reference: letter for letter in self._encode_new(seen)}
+            for (image, *_), view in zip(some, seen, strict=True):
+                image.copied = False
+                if view.vector is not None:
+                    image.views.append(view.vector)
+                elif image.vector is not None:
+                    image.vector = None
+                    yield failures[image.reference]
 
 
 class _Started:
@@ -279,7 +321,7 @@ class _Started:
     future: concurrent.futures.Future[EncodedImage | DeadLetter]
 
 
-def _encode_or_bisect(encoder: Encodes, batch: list[EncodedImage]) -> Iterator[DeadLetter]:
+def _encode_or_bisect(encoder: Encodes, batch: Sequence[EncodedImage]) -> Iterator[DeadLetter]:
     """Sets each image's vector; a batch that fails is halved until the guilty image stands alone."""
     try:
         vectors = encoder.encode(np.stack([image.pixels for image in batch if image.pixels is not None]))
@@ -305,8 +347,9 @@ def _encode_failure(image: EncodedImage, error_class: ErrorClass, message: str, 
 
 
 def stack_vectors(batch: Sequence[EncodedImage]) -> Vectors:
-    """Returns ``float32[len(batch), D]``."""
-    return np.stack([image.vector for image in batch if image.vector is not None]).astype(np.float32, copy=False)
+    """Returns ``float32[N, D]``: each image, its views behind it."""
+    vectors = [vector for image in batch for vector in (image.vector, *image.views) if vector is not None]
+    return np.stack(vectors).astype(np.float32, copy=False)
 
 
 def usable_cores() -> int:

@@ -21,14 +21,28 @@ import pyarrow.compute as pc
 
 from transforms.errors import ErrorClass
 from transforms.files.runs import GROUP_ROWS, KEY, KEY_BYTES, keys_of, read_rows, write_rows
+from transforms.images.augment import NO_VIEWS, Views
 from transforms.shards.shard import Shard
-from transforms.sources.reference import ImageReference
+from transforms.sources.reference import SPLITS, ImageReference
 from transforms.sources.split import SplitRatios
 from transforms.store.read import pairs_of, read_file
+from transforms.store.schema import VIEWS_KEY
 
 NEW, CHANGED, RELABELLED, REUSED, REMOVED, LISTED = "new", "changed", "relabelled", "reused", "removed", "listed"
+AUGMENTED = "augmented"
+"""An image whose own row would stay, but whose views come, go, or are of another policy."""
 
-KNOWN_COLUMNS = ("image_id", "image_uri", "source_fingerprint", "labels", "split", "group", "sha256", "attributes")
+KNOWN_COLUMNS = (
+    "image_id",
+    "image_uri",
+    "source_fingerprint",
+    "labels",
+    "split",
+    "group",
+    "sha256",
+    "view_id",
+    "attributes",
+)
 
 LISTED_SCHEMA = pa.schema(
     [
@@ -68,6 +82,7 @@ class KnownImage(NamedTuple):
     metadata_digest: str
     split: str
     sha256: str
+    has_views: bool
 
 
 class PlannedRange(NamedTuple):
@@ -126,20 +141,46 @@ def listed_row(reference: ImageReference) -> tuple[bytes, int, bytes, int, bytes
     return key, state, container, ordinal, reference.to_json()
 
 
-def known_rows(data_file: str, scopes: Collection[str], split: SplitRatios | None) -> Iterator[tuple[Any, ...]]:
-    """Yields each image of one data file of a table as a row of KNOWN_SCHEMA; see known_row."""
-    for batch in read_file(data_file, KNOWN_COLUMNS, views=(0,)):
+def known_rows(
+    data_file: str, scopes: Collection[str], split: SplitRatios | None, views: Views
+) -> Iterator[tuple[Any, ...]]:
+    """Yields each image of one data file of a table as a row of KNOWN_SCHEMA; see known_row.
+
+    The views of an image are the rows behind its own. Where another tool has parted them, they are made again.
+    """
+    image: tuple[ImageReference, str, str] | None = None
+    policies: list[str] = []
+    for view_id, stored, image_id, sha256 in _stored_rows(data_file):
+        if view_id == 0:
+            if image is not None:
+                yield known_row(*image, scopes, split, policies, views)
+            image, policies = (stored, image_id, sha256), []
+        elif image is not None and image_id == image[1]:
+            policies.append(dict(stored.attributes).get(VIEWS_KEY, "") if view_id == len(policies) + 1 else "")
+    if image is not None:
+        yield known_row(*image, scopes, split, policies, views)
+
+
+def _stored_rows(data_file: str) -> Iterator[tuple[int, ImageReference, str, str]]:
+    """Yields the rows of a data file: ``view_id``, what they say, ``image_id`` and ``sha256``."""
+    for batch in read_file(data_file, KNOWN_COLUMNS):
         columns = [batch.column(name).to_pylist() for name in KNOWN_COLUMNS[:-1]]
-        for image_id, uri, fingerprint, labels, part, group, sha256, attributes in zip(
+        for image_id, uri, fingerprint, labels, part, group, sha256, view_id, attributes in zip(
             *columns, pairs_of(batch.column("attributes")), strict=True
         ):
             pairs = tuple(sorted(attributes))
             stored = ImageReference(uri, fingerprint or "", tuple(labels or ()), part or "", group or "", pairs)
-            yield known_row(stored, image_id, sha256 or "", scopes, split)
+            yield view_id, stored, image_id, sha256 or ""
 
 
 def known_row(
-    stored: ImageReference, image_id: str, sha256: str, scopes: Collection[str], split: SplitRatios | None
+    stored: ImageReference,
+    image_id: str,
+    sha256: str,
+    scopes: Collection[str],
+    split: SplitRatios | None,
+    policies: Sequence[str] = (),
+    views: Views = NO_VIEWS,
 ) -> tuple[bytes, int, int, bool, bytes]:
     """Returns an image of a table as a row of KNOWN_SCHEMA.
 
@@ -149,15 +190,19 @@ def known_row(
       sha256: of the content.
       scopes: beginnings of addresses; who is known there and not listed is removed.
       split: that images without a split of their own fall into; None when splits do not matter.
+      policies: Views.key of each view that there is, in the order of their numbers.
+      views: that an image of the training split has; one that lacks them, or has others, is not unchanged.
     """
+    wanted = views.count if stored.split == SPLITS[0] else 0
+    has_views = list(policies) == [views.key] * wanted
     natural = split.assign(stored.group or sha256) if split else stored.split
     digest = stored.metadata_digest
     return (
         key_of(stored.uri, bytes.fromhex(image_id)),
-        _state(stored.fingerprint, digest, stored.split),
-        _state(stored.fingerprint, digest, "") if natural == stored.split else 0,
+        _state(stored.fingerprint, digest, stored.split) if has_views else 0,
+        _state(stored.fingerprint, digest, "") if has_views and natural == stored.split else 0,
         stored.uri.startswith(tuple(scope for scope in scopes if scope)),
-        json.dumps(KnownImage(stored.fingerprint, digest, stored.split, sha256)).encode(),
+        json.dumps(KnownImage(stored.fingerprint, digest, stored.split, sha256, has_views)).encode(),
     )
 
 
@@ -228,7 +273,7 @@ def plan_image(
     """
     first, *others = listed = sorted(set(references))
     state = _change(first, stored, split)
-    yield state, first, state in (CHANGED, RELABELLED)
+    yield state, first, state in (CHANGED, RELABELLED, AUGMENTED)
     for other in others:
         message = f"{other.uri} is listed {len(listed)} times with different labels, split, attributes or place"
         yield NEW, other.with_problem(ErrorClass.DUPLICATE_ID, message), False
@@ -283,7 +328,7 @@ def _change(first: ImageReference, stored: KnownImage | None, split: SplitRatios
     expected = first.split or (split.assign(first.group or stored.sha256) if split else stored.split)
     if first.metadata_digest != stored.metadata_digest or expected != stored.split:
         return RELABELLED
-    return REUSED
+    return REUSED if stored.has_views else AUGMENTED
 
 
 def _same_state(listed: pa.Table, known: pa.Table) -> npt.NDArray[np.bool_]:

@@ -123,9 +123,9 @@ class ShardPredictor:
             self._lane = self._load_lane()
         return self._work.do(shard.name, self._lane.run(shard.references), self._sink(shard.name))
 
-    def score_stored(self, name: str, data_file: str, rows: int) -> ShardResult:
-        """Scores the rows of one data file of a feature table: head only."""
-        done = self._work.resume(name, rows)
+    def score_stored(self, name: str, data_file: str, images: int) -> ShardResult:
+        """Scores the images of one data file of a feature table, not their views: head only."""
+        done = self._work.resume(name, images)
         if done is not None:
             return done
         return self._work.do(name, self._stored_batches(data_file), self._sink(name))

@@ -29,6 +29,9 @@ PACKAGES = (
     "numpy",
 )
 
+PLANNED = ("new", "changed", "relabelled", "augmented", "reused", "removed")
+"""The plan's counts that a run record shows."""
+
 
 def peak_memory_mb() -> float:
     """Returns the most memory that this process has had so far, in MB (ru_maxrss is in KiB on Linux)."""
@@ -83,7 +86,7 @@ def summarise(
         "failed": failures.total(),
         "resumed": resumed,
         "copied": copied,
-        "plan": {name: planned.get(name, 0) for name in ("new", "changed", "relabelled", "reused", "removed")},
+        "plan": {name: planned.get(name, 0) for name in PLANNED},
         "failures": dict(sorted(failures.items())),
         "failure_example": example,
         **_class_counts(results),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 
 from transforms.encoders.encoder import Pixels, Vectors
-from transforms.images.augment import augment, find_policy
+from transforms.images.augment import Views
 from transforms.shards.lanes import Encodes
 
 
@@ -24,16 +22,11 @@ class ViewsEncoder:
     """
 
     def __init__(self, encoder: Encodes, views: int, policy: str) -> None:
-        find_policy(policy)
-        self._encoder, self._views, self._policy = encoder, views, policy
+        self._encoder, self._views = encoder, Views(count=views, policy=policy)
 
     def encode(self, pixels: Pixels) -> Vectors:
         """uint8[B, H, W, 3] to float32[B, 1 + views, D], the image itself first."""
-        digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in pixels]
         looks = [self._encoder.encode(pixels)]
-        for view in range(1, self._views + 1):
-            seen = [
-                augment(image, self._policy, f"{digest}/{view}") for image, digest in zip(pixels, digests, strict=True)
-            ]
-            looks.append(self._encoder.encode(np.stack(seen)))
+        for number in range(1, self._views.count + 1):
+            looks.append(self._encoder.encode(np.stack([self._views.make(image, number) for image in pixels])))
         return np.stack(looks, axis=1)

@@ -33,7 +33,7 @@ class Sink(Protocol):
     ) -> None: ...
 
     def write(self, batch: Sequence[EncodedImage]) -> Iterable[str]:
-        """Adds a row an image; returns their labels or classes, "" for an image that has none."""
+        """Adds a row an image and a view; returns the images' labels or classes, "" for an image that has none."""
         ...
 
     def files(self) -> dict[str, str]:
@@ -105,7 +105,8 @@ class ShardWork:
         classes = sink.write(batch)
         self.clock.add("write", started)
         copied = sum(image.copied for image in batch)
-        counts.update(rows=len(batch), copied=copied, encoded=len(batch) - copied)
+        rows = sum(1 + len(image.views) for image in batch)
+        counts.update(rows=rows, copied=copied, encoded=len(batch) - copied)
         self.heartbeat.add(done=len(batch))
         return classes
 

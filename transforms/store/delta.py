@@ -34,12 +34,14 @@ class DataFile(NamedTuple):
       path: relative to the table, as the log names it.
       rows: number of rows.
       size: bytes.
+      has_views: it may have augmented views; False when the log says that it has none.
     """
 
     uri: str
     path: str
     rows: int
     size: int
+    has_views: bool = True
 
 
 def normal_path(path: str) -> str:
@@ -101,9 +103,17 @@ def data_files(table: DeltaTable, path: str) -> list[DataFile]:
     actions = pa.table(table.get_add_actions())
     rows = actions.column("num_records").to_pylist() if "num_records" in actions.column_names else []
     rows = rows or [None] * actions.num_rows
-    files = zip(actions.column("path").to_pylist(), rows, actions.column("size_bytes").to_pylist(), strict=True)
+    most = actions.column("max").to_pylist() if "max" in actions.column_names else [None] * actions.num_rows
+    files = zip(actions.column("path").to_pylist(), rows, actions.column("size_bytes").to_pylist(), most, strict=True)
     return sorted(
-        DataFile(filesystem.join(path, name), name, -1 if count is None else count, size) for name, count, size in files
+        DataFile(
+            uri=filesystem.join(path, name),
+            path=name,
+            rows=-1 if count is None else count,
+            size=size,
+            has_views=(greatest or {}).get("view_id") != 0,
+        )
+        for name, count, size, greatest in files
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from transforms.store.files import list_data_files
 from transforms.store.log import read_versions
+from transforms.store.read import count_images
 from transforms.store.table import FeatureTable
 
 
 def describe_table(table: FeatureTable) -> dict[str, Any]:
-    """Returns encoder, dimension, rows, files, bytes, version and last change of a table, as JSON types."""
+    """Returns encoder, dimension, rows, images, views, files, bytes, version, last change of a table, as JSON types."""
     files, entries = table.data_files(), read_versions(table.path)
+    rows, images = sum(max(file.rows, 0) for file in files), sum(map(count_images, files))
     changed = next((entry.time for entry in reversed(entries) if entry.version <= table.version and entry.time), None)
     return {
         "name": table.path.rsplit("/", 1)[-1],
@@ -22,7 +25,9 @@ def describe_table(table: FeatureTable) -> dict[str, Any]:
         "engine": table.specification.engine,
         "precision": table.specification.precision,
         "dimension": table.specification.dimension,
-        "rows": sum(max(file.rows, 0) for file in files),
+        "rows": rows,
+        "images": images,
+        "views": {"rows": rows - images, **dataclasses.asdict(table.views)},
         "files": len(files),
         "bytes": sum(file.size for file in files),
         "version": table.version,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -14,9 +15,10 @@ import pyarrow.parquet as pq
 
 from transforms.files.filesystem import open_filesystem
 from transforms.files.runs import RUN_ROWS, KeyRange, Run, read_range, split_ranges, write_run
+from transforms.images.augment import Views
 from transforms.store.delta import DataFile
 from transforms.store.read import file_errors, vectors_of
-from transforms.store.schema import conform, feature_schema, subset
+from transforms.store.schema import VIEWS_KEY, conform, feature_schema, subset
 from transforms.store.table import FeatureTable
 
 ROWS_IN_MEMORY = 5_000_000
@@ -89,6 +91,29 @@ class ContentIndex:
             for digest, vector in zip(rows.column("sha256").to_pylist(), vectors, strict=True):
                 found[digest] = vector.copy()
         return found
+
+    def find_views(self, sha256: Iterable[str], views: Views) -> dict[str, list[np.ndarray]]:
+        """Returns the first views, without a gap, of contents of which some are known, ``{sha256: [float32[D], …]}``.
+
+        The views of an image are the rows behind its own; those of another policy are passed over.
+        """
+        found: dict[str, dict[int, np.ndarray]] = {}
+        places = ((place, digest) for digest, place in self._places_of(sha256))
+        wanted = (
+            ((file, row + number), digest) for (file, row), digest in places for number in range(1, views.count + 1)
+        )
+        for rows in self._read(wanted, ["view_id", "attributes", "embedding"]):
+            vectors = np.concatenate(list(vectors_of(rows.column("embedding"), self._dimension, "the table")))
+            digests, numbers, attributes = (
+                rows.column(name).to_pylist() for name in ("sha256", "view_id", "attributes")
+            )
+            for digest, number, pairs, vector in zip(digests, numbers, attributes, vectors, strict=True):
+                if (VIEWS_KEY, views.key) in pairs:
+                    found.setdefault(digest, {})[number] = vector.copy()
+        return {
+            digest: [known[number] for number in itertools.takewhile(known.__contains__, range(1, views.count + 1))]
+            for digest, known in found.items()
+        }
 
     def locate(self, sha256: Iterable[str]) -> dict[str, list[StoredImage]]:
         """Returns the images that have each of the digests that are known."""

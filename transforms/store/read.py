@@ -299,6 +299,13 @@ def _features(matrix: np.ndarray, metadata: pa.Table) -> Features:
     return Features(embeddings=matrix, **fields)
 
 
+def count_images(file: DataFile) -> int:
+    """Returns how many rows of a data file are images themselves rather than views; reads a column when in doubt."""
+    if not file.has_views:
+        return file.rows
+    return sum(len(batch) for batch in read_file(file.uri, ["view_id"], 65536, views=(0,)))
+
+
 def pairs_of(chunk: pa.MapArray) -> Iterator[list[tuple[str, str]]]:
     """Yields the pairs of each row from the flat columns; ``to_pylist`` of a map is ten times slower."""
     offsets = chunk.offsets.to_pylist()

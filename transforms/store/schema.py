@@ -20,6 +20,8 @@ SPECIFICATION_KEY = "heliograph.encoder"
 FINGERPRINT_KEY = "heliograph.encoder_fingerprint"
 GOLDEN_KEY = "heliograph.golden"
 DIMENSION_KEY = "heliograph.dimension"
+VIEWS_KEY = "heliograph.views"
+"""Of a table: which views an embed run makes when it is not told. Of a view, among its attributes: the policy."""
 
 STATISTICS_COLUMNS = ("image_id", "split", "view_id", "run_id")
 """The columns whose range and nulls the log knows for every data file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 
@@ -12,12 +13,14 @@ from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 
 from transforms.encoders.specification import EncoderSpecification
-from transforms.errors import StoreError
+from transforms.errors import CommitError, StoreError
+from transforms.images.augment import Views
 from transforms.store import commit, delta
 from transforms.store.commit import Committed
 from transforms.store.delta import DataFile
 from transforms.store.log import AtVersion, has_log, resolve_version
 from transforms.store.schema import (
+    VIEWS_KEY,
     feature_schema,
     file_metadata,
     read_configuration,
@@ -115,6 +118,27 @@ class FeatureTable:
     def file_metadata(self) -> dict[str, str]:
         """What each data file carries, for PartWriter."""
         return file_metadata(self.specification)
+
+    @property
+    def views(self) -> Views:
+        """Which views an embed run makes of the training split when it is not told; at first none."""
+        kept = json.loads(self._log.metadata().configuration.get(VIEWS_KEY, "{}"))
+        return Views(**{name: kept[name] for name in ("count", "policy") if name in kept})
+
+    def keep_views(self, views: Views) -> None:
+        """Writes down which views are made from now on, in a version of its own unless they are the same.
+
+        Raises:
+          CommitError: nothing was written; the call may be repeated.
+        """
+        if self.views == views:
+            return
+        kept = {**dataclasses.asdict(views), "key": views.key, "seed": views.SEED_RULE}
+        words = {"heliograph.by": commit.author(), "heliograph.operation": "keep views"}
+        with delta.errors_as(CommitError, f"{self.path} cannot be changed"):
+            delta.open_delta(self.path).alter.set_table_properties(
+                {VIEWS_KEY: json.dumps(kept)}, False, commit_properties=CommitProperties(custom_metadata=words)
+            )
 
     def data_files(self) -> list[DataFile]:
         """Returns the files that are live at this version, sorted by path."""
