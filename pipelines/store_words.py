@@ -108,7 +108,8 @@ def _show_words(record: Record) -> str:
     for table in record["tables"]:
         lines.append(
             f"{table['path']}: {table['images']:,} images{_views(table)} by {table['encoder']} "
-            f"({table['encoder_fingerprint']}), {table['dimension']} values, {table['files']} files, {_size(table['bytes'])}"
+            f"({table['encoder_fingerprint']}), {table['dimension']} values, {table['files']} files, "
+            f"{_size(table['bytes'])}"
         )
         rows = [("version", "time (UTC)", "what", "rows", "added", "removed", "by", "run")]
         for entry in table["versions"]:

@@ -78,7 +78,7 @@ def test_views_of_the_training_split_are_rows_and_stay(photos: Photos) -> None:
     record = photos.embed(*VIEWS)
     key = Views(policy="texture").key
     assert (record["listed"], record["embedded"], record["reused"]) == (6, 6, 0)
-    assert record["views"] == {"count": 2, "policy": "texture", "key": key, "rows": 8}
+    assert record["views"] == {"count": 2, "policy": "texture", "key": key, "seed": Views.SEED_RULE, "rows": 8}
     assert photos.views() == photos.expected(2)
     table = open_table(str(photos.store))
     assert table.views == Views(count=2, policy="texture")
