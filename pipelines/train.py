@@ -130,6 +130,7 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
 def _fit(
     configuration: TrainConfiguration, table: FeatureTable, data: dict[str, Any], digest: str
 ) -> assemble.Training:
+    started_at = time.time()
     make = outcome.from_stream if configuration.stream.is_beyond(table) else outcome.from_memory
     found = make(table, configuration.fit, configuration.lab, configuration.checks)
     return assemble.Training(
@@ -138,6 +139,7 @@ def _fit(
         metrics=found.metrics,
         configuration=configuration_json(configuration),
         command=_command(configuration, table.version),
+        started_at=started_at,
         files=found.files,
     )
 

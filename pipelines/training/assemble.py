@@ -7,7 +7,9 @@ import datetime
 import hashlib
 import json
 import os
+import platform
 import shutil
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,20 +19,22 @@ import pyarrow.compute as pc
 
 from pipelines.training import export, publish
 from pipelines.training.calibrate import TemperatureFit, calibration_error
+from pipelines.training.card_page import card_page
 from pipelines.training.features import Splits
 from pipelines.training.fit_head import Fit
-from pipelines.training.measure import measure
+from pipelines.training.measure import measure, measure_slices
 from pipelines.training.model_card import model_card
 from transforms.encoders.specification import EncoderSpecification
 from transforms.model.directory import FORMAT
 from transforms.model.head import Head
+from transforms.shards.record import peak_memory_mb, software_versions
 from transforms.store.read import iterate
 from transforms.store.table import FeatureTable
 
 TRAINING_VERSION = 3
 """Raised whenever the same data and configuration would give another model."""
 
-_SEALED = ("model.json", "model_card.md")
+_SEALED = ("model.json", "model_card.md", "model_card.html")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,7 @@ class Training:
       metrics: of metrics.json.
       configuration: of config.json.
       command: that repeats it.
+      started_at: seconds since the epoch.
       files: further files of the model's directory, by name.
       encoder_file: name among ``copies`` of the model's own encoder; empty when it is another's.
       copies: local files and directories that belong there as well, by name.
@@ -70,6 +75,7 @@ class Training:
     metrics: dict[str, Any]
     configuration: dict[str, Any]
     command: str
+    started_at: float
     files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     encoder_file: str = ""
     copies: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -105,10 +111,12 @@ def training_digest(data: Mapping[str, Any], *settings: Any) -> str:
 
 
 def collect_metrics(splits: Splits, fit: Fit, head: Head, temperature: TemperatureFit) -> dict[str, Any]:
-    """Returns the fields of metrics.json: ``validation``, ``test`` (null without rows) and the fit."""
+    """Returns the fields of metrics.json: ``validation``, ``test`` (null without rows), slices of it and the fit."""
+    last = "test" if len(splits.test.targets) else "validation"
     return {
         "validation": measure(head, splits.validation, splits.foreign_labels),
         "test": measure(head, splits.test, splits.foreign_labels),
+        "slices": {"split": last, "attributes": measure_slices(head, getattr(splits, last), splits.foreign_labels)},
         "examples": {name: len(getattr(splits, name).targets) for name in ("train", "validation", "test")},
         "held_out": splits.held_out,
         "several_labels": splits.train.several,
@@ -153,16 +161,34 @@ def publish_training(training: Training, model: str, trust_model: bool) -> int:
         np.save(os.path.join(directory, "golden.npy"), golden.astype(np.float32), allow_pickle=False)
         publish.write_json(os.path.join(directory, "metrics.json"), metrics)
         publish.write_json(os.path.join(directory, "config.json"), training.configuration)
+        publish.write_json(os.path.join(directory, "run.json"), _run_record(training))
 
     def seal(directory: str, version: int) -> None:
         name = os.path.basename(model.rstrip("/"))
         fields = _model_fields(training, directory)
         card = model_card(name, version, fields, metrics, training.command)
-        with open(os.path.join(directory, "model_card.md"), "w", encoding="utf-8") as stream:
-            stream.write(card)
+        page = card_page(f"{name}, version {version}", card, training.files)
+        for file, text in (("model_card.md", card), ("model_card.html", page)):
+            with open(os.path.join(directory, file), "w", encoding="utf-8") as stream:
+                stream.write(text)
         publish.write_json(os.path.join(directory, "model.json"), fields)
 
     return publish.publish(model, fill, seal)
+
+
+def _run_record(training: Training) -> dict[str, Any]:
+    """Returns what run.json says: the command, when, how long, on what machine and with what software."""
+    return {
+        "command": training.command,
+        "started_at": datetime.datetime.fromtimestamp(training.started_at, datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - training.started_at, 3),
+        "peak_memory_mb": peak_memory_mb(),
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "versions": software_versions(),
+        "training_digest": training.source.digest,
+        "data": training.source.data,
+        "examples": training.metrics["examples"],
+    }
 
 
 def _model_fields(training: Training, directory: str) -> dict[str, Any]:

@@ -40,14 +40,17 @@ class Examples:
       vectors: ``float32[N, D]``.
       targets: ``int32[N]``, index into Splits.labels, beyond them into Splits.foreign_labels; with several
         labels an image ``bool[N, C]``, a column for each of both.
+      attributes: of each image, for slices; empty where they are not known.
     """
 
     vectors: Array
     targets: Targets
+    attributes: Sequence[Mapping[str, str]] = ()
 
     def take(self, rows: npt.NDArray[np.int64]) -> Examples:
         """Returns some of the rows."""
-        return Examples(vectors=self.vectors[rows], targets=self.targets[rows])
+        attributes = [self.attributes[row] for row in rows.tolist()] if self.attributes else ()
+        return Examples(vectors=self.vectors[rows], targets=self.targets[rows], attributes=attributes)
 
     @property
     def several(self) -> bool:
@@ -110,7 +113,7 @@ def read_splits(table: FeatureTable, labels_per_image: str = AUTO) -> Splits:
 
 def read_split_features(table: FeatureTable) -> dict[str, Features]:
     """Reads the rows of each split; augmented views of the training split only."""
-    columns = ("image_id", "image_uri", "sha256", "labels", "group", "view_id")
+    columns = ("image_id", "image_uri", "sha256", "labels", "group", "view_id", "attributes")
     return {
         split: read_features(table, splits=[split], views=None if split == SPLITS[0] else [0], columns=columns)
         for split in SPLITS
@@ -139,7 +142,10 @@ def split_features(features: Mapping[str, Features], place: str, labels_per_imag
         if not np.isfinite(vectors).all():
             raise StoreError(f"{place}: vectors of the {split} split have NaN or infinity; embed its images again")
         vectors = vectors if len(rows[split]) == len(vectors) else vectors[rows[split]]
-        examples[split] = Examples(vectors=vectors, targets=_targets(names[split], index, several))
+        targets = _targets(names[split], index, several)
+        known = features[split].attributes if split != SPLITS[0] else ()
+        attributes = [known[row] for row in rows[split].tolist()] if known else ()
+        examples[split] = Examples(vectors=vectors, targets=targets, attributes=attributes)
         warnings += _class_warnings([name for row in names[split] for name in row], labels, split)
     keys = [_unit(features["train"], row) for row in rows["train"]]
     return _assemble(labels, foreign, examples, keys, place, warnings)

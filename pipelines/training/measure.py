@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from pipelines.training.features import Examples
 from transforms.measures.batch import PredictionBatch
 from transforms.measures.confusion import mean_of_defined, wilson_interval
 from transforms.measures.evaluation import LARGEST_CONFUSIONS, MATRIX_CLASSES, null_for_nan
-from transforms.measures.slices import GroupMeasures, MeasureOptions
+from transforms.measures.slices import DEFAULT_VALUES, GroupMeasures, MeasureOptions
 from transforms.model.head import Array, Head
 
 
@@ -40,6 +40,37 @@ def measure(head: Head, examples: Examples, foreign_labels: Sequence[str] = ()) 
     }
     plain: dict[str, Any] = null_for_nan({**metrics, "confusion_matrix": confusion})
     return plain
+
+
+def measure_slices(
+    head: Head, examples: Examples, foreign_labels: Sequence[str] = ()
+) -> dict[str, list[dict[str, Any]]]:
+    """Returns accuracy and macro F1 for each value of each attribute that has 2 to DEFAULT_VALUES values.
+
+    An attribute whose values have fewer than two images on average is an identifier, not a slice.
+
+    Args:
+      head: as measure.
+      examples: as measure; without attributes there are no slices.
+      foreign_labels: as measure.
+    """
+    rows_of: dict[str, dict[str, list[int]]] = {}
+    for row, attributes in enumerate(examples.attributes):
+        for name, value in attributes.items():
+            rows_of.setdefault(name, {}).setdefault(value, []).append(row)
+    slices = {}
+    for name, values in sorted(rows_of.items()):
+        if 2 <= len(values) <= min(DEFAULT_VALUES, len(examples.targets) // 2):
+            slices[name] = [
+                {"value": value, **_brief(measure(head, examples.take(np.array(rows)), foreign_labels) or {})}
+                for value, rows in sorted(values.items())
+            ]
+    return slices
+
+
+def _brief(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: metrics[name] for name in ("rows", "accuracy", "accuracy_interval")}
+    return {**kept, "macro_f1": metrics["macro"]["f1"]}
 
 
 def _measure_several(head: Head, examples: Examples, labels: Sequence[str]) -> dict[str, Any]:

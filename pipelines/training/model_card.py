@@ -43,11 +43,13 @@ def model_card(name: str, version: int, model: Mapping[str, Any], metrics: Mappi
         "A person checks what follows from it wherever a mistake would harm someone.",
         "## Data\n\n" + _data(model, metrics),
         "## Metrics\n\n" + _figures(metrics),
+        "## Metrics per slice\n\n" + _slices(metrics["slices"]),
         *(["## What more labels may buy\n\n" + curve_markdown(curve)] if curve else []),
         "## Limits\n\n" + _limits(metrics),
         f"## How to call it\n\n{_CALL}",
-        f"## How to make it again\n\n    {command}\n\nThe same data, configuration and software "
-        f"give the same weights.\n\n```json\n{json.dumps(model['data'], indent=2, ensure_ascii=False)}\n```",
+        f"## How to make it again\n\n    {command}\n\nThe same data, configuration, software and machine give the same "
+        "weights; run.json names them.\n\n"
+        f"```json\n{json.dumps(model['data'], indent=2, ensure_ascii=False)}\n```",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -103,6 +105,24 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _slices(slices: Mapping[str, Any]) -> str:
+    lines = [f"On the {slices['split']} split, by the attributes of its images:", ""]
+    lines += ["| slice | images | accuracy | 95 % interval | macro F1 |", "|---|---|---|---|---|"]
+    rows = [(name, entry) for name, entries in slices["attributes"].items() for entry in entries]
+    for name, entry in rows[:_SHOWN_CLASSES]:
+        interval = " to ".join(map(_number, entry["accuracy_interval"]))
+        figures = f"{_number(entry['accuracy'])} | {interval} | {_number(entry['macro_f1'])}"
+        lines.append(f"| {_cell(name)} = {_cell(entry['value'])} | {entry['rows']:,} | {figures} |")
+    if not rows:
+        return (
+            "None: the images have no attribute with a few values. A manifest's further columns are attributes; "
+            "`heliograph evaluate --slice` measures by them."
+        )
+    if len(rows) > _SHOWN_CLASSES:
+        lines.append(f"\n{len(rows) - _SHOWN_CLASSES} more slices are in metrics.json.")
+    return "\n".join(lines)
+
+
 def _limits(metrics: Mapping[str, Any]) -> str:
     answer = "a confidence for each label" if metrics["several_labels"] else "one of its labels"
     decision = metrics.get("decision")
@@ -114,7 +134,8 @@ def _limits(metrics: Mapping[str, Any]) -> str:
         "- The figures hold for images like those it was measured on; measure again where it is to work.",
         f"- The validation figures are slightly too good: {chosen} chosen on those images."
         + ("" if metrics["test"] else " There was no test split to measure on."),
-        "- Slices (by place, camera, group of people) were not looked at here: `heliograph evaluate --slice`.",
+        "- Slices that no attribute tells of (place, camera, group of people) were not looked at, and single slices "
+        "may be small: `heliograph evaluate --slice` measures more of them, with their gaps.",
         f"- The served model's logits differ from the batch path's by at most "
         f"{metrics['served_difference']:.1g} of the largest, on the golden images.",
     ]

@@ -104,6 +104,7 @@ class Pixels:
             sha256=[self.sha256[row] for row in rows],
             labels=[reference.labels for reference in chosen],
             groups=[reference.group for reference in chosen],
+            attributes=[dict(reference.attributes) for reference in chosen],
         )
 
 

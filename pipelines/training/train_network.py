@@ -161,6 +161,7 @@ class NetworkTraining:
       configuration: the command's; written into the model.
       data: what else of the data the model should say, and what its digest depends on.
       command: that repeats it.
+      started_at: seconds since the epoch.
     """
 
     images: ImagesConfiguration
@@ -171,6 +172,7 @@ class NetworkTraining:
     configuration: Any
     data: Mapping[str, Any]
     command: str
+    started_at: float = dataclasses.field(default_factory=time.time)
 
     def describe_data(self) -> dict[str, Any]:
         """Returns which images are read."""
@@ -312,6 +314,7 @@ def _export(
         metrics=metrics,
         configuration=configuration_json(training.configuration),
         command=training.command,
+        started_at=training.started_at,
         encoder_file=os.path.basename(path),
         copies=copies | ({ERRORS_FILE: errors} if os.path.exists(errors) else {}),
     )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from pipelines import embed, finetune, score, train
 from tests.photographs import write_folder
 from tests.pipelines.training.builders import save_tiny_encoder
+from transforms.model import aliases
 from transforms.model.directory import ModelDirectory
 
 SPLIT = ["--split", "60/20/20"]
@@ -91,10 +94,20 @@ def test_the_same_training_makes_nothing_new(tuned: Path, photos: Path, run: Run
     assert sorted(path.name for path in tuned.iterdir()) == ["1", "2"]
 
 
-def test_a_fine_tuned_model_can_be_fine_tuned(tuned: Path, photos: Path, tmp_path: Path, run: Run) -> None:
-    words = ["--input", photos, "--start", tuned / "2", "--model", tmp_path / "m", *FAST, "--train-epochs", "2"]
+def test_a_fine_tuned_model_can_be_fine_tuned_and_the_card_makes_the_same_weights(
+    tuned: Path, photos: Path, tmp_path: Path, run: Run
+) -> None:
+    aliases.move(str(tuned), "best", 2, 0, "2026-01-02T03:04:05+00:00")
+    words = ["--input", photos, "--start", f"{tuned}@best", "--model", tmp_path / "m", *FAST, "--train-epochs", "2"]
     assert run(*words, "--unfreeze", "1")[0] == 0
     opened = ModelDirectory.open(str(tmp_path / "m"))
+    assert opened.data["start"]["model"] == str(tuned / "2")
+    card = (tmp_path / "m" / "1" / "model_card.md").read_text()
+    words = shlex.split(re.search(r"^    heliograph finetune (.*)$", card, re.MULTILINE).group(1))  # type: ignore[union-attr]
+    words[words.index("--model") + 1] = str(tmp_path / "again")
+    assert run(*words)[0] == 0
+    for name in ("head.npz", "golden.npy"):  # the latter is what the encoder makes of the golden images
+        assert (tmp_path / "again" / "1" / name).read_bytes() == (tmp_path / "m" / "1" / name).read_bytes()
     assert opened.metrics["fit"]["history"][0]["validation_loss"] == pytest.approx(
         ModelDirectory.open(str(tuned / "2")).metrics["fit"]["validation_loss"], rel=1e-3
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 from collections.abc import Callable
@@ -84,7 +85,14 @@ def test_a_model_directory_holds_all_that_was_promised(model: Path, store: Path,
         "metrics.json",
         "config.json",
         "model_card.md",
+        "model_card.html",
+        "run.json",
     }
+    record = json.loads((model / "1" / "run.json").read_text())
+    assert record["command"].startswith("heliograph train --store")
+    assert record["seconds"] > 0
+    assert record["versions"]["tensorflow"] == importlib.metadata.version("tensorflow")
+    assert record["examples"] == {"train": 60, "validation": 20, "test": 20}
     opened = ModelDirectory.open(str(model))
     assert opened.labels == ("cat", "dog")
     assert opened.encoder == encoder
@@ -127,6 +135,28 @@ def test_the_card_says_what_a_person_needs(model: Path, store: Path) -> None:
     assert "- 60 training, 20 validation and 20 test vectors" in card
     assert "fails the whole call" in card
     assert f"    heliograph train --store {store} --model {model} --version 1 --l2-regularizer 0.01" in card
+
+
+def test_the_card_tells_metrics_per_slice_and_is_a_page_too(
+    encoder: EncoderSpecification, store: Path, tmp_path: Path, run: Run
+) -> None:
+    golden = load_encoder(encoder).encode(golden_images(encoder))
+    cameras = [{"camera": "<b>" if number % 3 else "b", "serial": str(number)} for number in range(100)]
+    fill(tmp_path / "store", encoder, golden=golden, attributes=cameras)
+    assert run("--store", tmp_path / "store", "--model", tmp_path / "m", *FAST)[0] == 0
+    opened = ModelDirectory.open(str(tmp_path / "m"))
+    slices = opened.metrics["slices"]
+    assert (slices["split"], list(slices["attributes"])) == ("test", ["camera"])
+    entries = {entry["value"]: entry for entry in slices["attributes"]["camera"]}
+    assert {value: entry["rows"] for value, entry in entries.items()} == {"<b>": 13, "b": 7}
+    right = sum(entry["accuracy"] * entry["rows"] for entry in entries.values())
+    assert right == pytest.approx(20 * opened.metrics["test"]["accuracy"])
+    card = (tmp_path / "m" / "1" / "model_card.md").read_text()
+    assert f"| camera = b | 7 | {entries['b']['accuracy']:.3f} |" in card
+    page = (tmp_path / "m" / "1" / "model_card.html").read_text()
+    assert "<h1>m, version 1</h1>" in page
+    assert "<td>camera = &lt;b&gt;</td>" in page
+    assert "heliograph train --store" in page
 
 
 def test_the_command_on_the_card_makes_the_same_weights(model: Path, tmp_path: Path, run: Run) -> None:

@@ -83,6 +83,7 @@ def make_table(
     golden: np.ndarray | None = None,
     views: Sequence[int] | None = None,
     run_id: str = "run",
+    attributes: Sequence[dict[str, str]] | None = None,
 ) -> FeatureTable:
     """Makes a table, or adds to it, with one row a vector."""
     encoder = encoder or specification(vectors.shape[1])
@@ -105,7 +106,7 @@ def make_table(
         "height": [8] * count,
         "format": ["PNG"] * count,
         "byte_size": [100] * count,
-        "attributes": [{}] * count,
+        "attributes": attributes or [{}] * count,
         "source_fingerprint": [""] * count,
         "run_id": [run_id] * count,
         "embedding": vectors,
