@@ -18,6 +18,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import create_runner
 
 from transforms import errors
 from transforms.files import filesystem
@@ -49,6 +50,7 @@ def check_runner(beam_args: Sequence[str], places: Iterable[str | None] = ()) ->
     for refused, reason in REFUSED_RUNNERS.items():
         if name.lower() in (refused.lower(), refused.lower().removesuffix("runner")):
             raise errors.OptionError(f"--runner {name} is refused: {reason}")
+    _refuse_unknown(options)
     direct = options.view_as(DirectOptions)
     if is_local(options) and (direct.direct_running_mode != "in_memory" or direct.direct_num_workers != 1):
         raise errors.OptionError(
@@ -63,6 +65,15 @@ def check_runner(beam_args: Sequence[str], places: Iterable[str | None] = ()) ->
             "s3:// and name that, or keep the workers here with --environment_type=LOOPBACK"
         )
     return options
+
+
+def _refuse_unknown(options: PipelineOptions) -> None:
+    runner = options.view_as(StandardOptions).runner
+    if not is_local(options):
+        try:
+            create_runner(runner)
+        except (ValueError, ImportError, AttributeError) as error:
+            raise errors.OptionError(f"Beam refuses the call: {error}") from error
 
 
 def _works_here(options: PipelineOptions) -> bool:
