@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -124,10 +125,10 @@ def error_examples(address: str, limit: int) -> list[dict[str, str]]:
             if not set(names).issubset(parquet.schema_arrow.names):
                 continue
             for batch in parquet.iter_batches(BATCH_ROWS, columns=list(names)):
-                for row in batch.to_pylist():
-                    kept = found.setdefault(str(row["error_class"]), [])
-                    if len(kept) < limit:
-                        kept.append({name: str(row[name] or "") for name in names})
+                for value in pc.unique(batch.column(0)):
+                    kept = found.setdefault(str(value), [])
+                    rows = batch.filter(pc.equal(batch.column(0), value)).slice(0, limit - len(kept))
+                    kept += ({name: str(row[name] or "") for name in names} for row in rows.to_pylist())
     return [row for name in sorted(found) for row in found[name]]
 
 

@@ -14,6 +14,7 @@ from transforms.measures.evaluation import Evaluation
 from transforms.measures.files import (
     PredictionPart,
     count_errors,
+    error_examples,
     list_parts,
     list_prediction_files,
     read_part,
@@ -172,3 +173,15 @@ def test_dead_letters_are_counted_by_class(tmp_path: Path) -> None:
     assert list(count_errors(str(tmp_path)).items()) == [("CORRUPT", 4), ("EMPTY", 2)]
     (tmp_path / "run.json").write_text(json.dumps({"files": ["errors_b.parquet"]}))
     assert count_errors(str(tmp_path)) == {"CORRUPT": 2, "EMPTY": 1}
+
+
+def test_the_first_dead_letters_of_each_class_are_told_with_their_reasons(tmp_path: Path) -> None:
+    assert error_examples(str(tmp_path), 2) == []
+    names = ("error_class", "image_uri", "error_message")
+    letters = [("EMPTY", "a", "no bytes"), *(("CORRUPT", f"{index}", None) for index in range(3))]
+    for part in (letters[:3], letters[3:]):
+        table = pa.Table.from_pylist([dict(zip(names, letter, strict=True)) for letter in part])
+        pq.write_table(table, tmp_path / f"errors_{len(part)}.parquet")
+    pq.write_table(pa.table({"error_class": ["OLD"]}), tmp_path / "errors_old.parquet")
+    found = [tuple(entry[name] for name in names) for entry in error_examples(str(tmp_path), 2)]
+    assert found == [("CORRUPT", "2", ""), ("CORRUPT", "0", ""), ("EMPTY", "a", "no bytes")]
