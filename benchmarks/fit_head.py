@@ -1,0 +1,173 @@
+"""The plain head against other ways to fit it: seconds until the same validation loss, on generated vectors.
+
+    python -m benchmarks.fit_head [--rows 100000] [--rounds 3] [--margin 0.01]
+
+Everyone gets the same standardised float32 matrix in memory, 90 % of it to train on, batches of 1,024 and the same
+regulariser; the ways take turns. The loss to reach is that of heliograph's finished head plus a margin.
+After each pass the weights are copied, and measured on the validation rows when the clock has stopped. PyTorch is run
+where it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from benchmarks.leak_check import generate
+from pipelines.training.features import Examples
+from pipelines.training.fit_head import fit_head
+from pipelines.training.fit_settings import FitSettings
+from transforms.encoders.tensorflow_runtime import import_keras, import_tensorflow
+from transforms.model.head import Array
+from transforms.store.read import aligned_matrix
+
+L2, BATCH, PASSES = 1e-4, 1024, 15
+Moment = tuple[float, Array, Array]
+"""Seconds since the start, kernel ``[D, C]`` and bias."""
+
+
+class Problem:
+    """Overlapping classes: labels are drawn from a softmax of the vectors."""
+
+    def __init__(self, rows: int, dimension: int, classes: int) -> None:
+        vectors = aligned_matrix(rows, dimension)
+        vectors[:] = generate(rows, dimension, seed=1)
+        vectors -= vectors.mean(axis=0)
+        vectors /= vectors.std(axis=0) + 1e-6
+        generator = np.random.default_rng(2)
+        kernel = generator.normal(size=(dimension, classes)).astype(np.float32) * (2.5 / dimension**0.5)
+        targets = np.empty(rows, np.int32)
+        for start in range(0, rows, 8192):
+            logits = vectors[start : start + 8192] @ kernel
+            targets[start : start + 8192] = (logits + generator.gumbel(size=logits.shape)).argmax(axis=1)
+        part = int(0.9 * rows)
+        self.classes = classes
+        self.train = Examples(vectors=vectors[:part], targets=targets[:part])
+        self.validation = Examples(vectors=vectors[part:], targets=targets[part:])
+
+    def loss(self, kernel: Array, bias: Array) -> float:
+        """Returns the validation loss in nats."""
+        logits = (self.validation.vectors @ kernel + bias).astype(np.float64)
+        picked = logits[np.arange(len(logits)), self.validation.targets]
+        return float((np.logaddexp.reduce(logits, axis=1) - picked).mean())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints a line for each round, then the medians and their ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--dimension", type=int, default=1280)
+    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--margin", type=float, default=0.01, help="share of the loss that may be missing")
+    flags = parser.parse_args(argv)
+    problem = Problem(flags.rows, flags.dimension, flags.classes)
+    import_tensorflow().zeros(1)
+    ways: dict[str, Callable[[Problem], list[Moment]]] = {
+        "heliograph": by_heliograph, "keras": by_keras, "torch": by_torch, "scikit-learn": by_scikit_learn,
+    }  # fmt: skip
+    missing = [name for name in ("torch", "sklearn") if importlib.util.find_spec(name) is None]
+    for name in missing:
+        print(f"{name}: not run, as it is not installed")
+        ways.pop({"sklearn": "scikit-learn"}.get(name, name))
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    goal = 0.0
+    for number in range(flags.rounds):
+        for name, way in ways.items():
+            used = time.process_time()
+            moments = way(problem)
+            used = time.process_time() - used
+            losses = [problem.loss(kernel, bias) for _, kernel, bias in moments]
+            if name == "heliograph":
+                goal = losses[-1] * (1 + flags.margin)
+            reached = next((at for (at, _, _), loss in zip(moments, losses, strict=True) if loss <= goal), np.inf)
+            found[name].append(reached)
+            print(
+                f"round {number + 1} {name}: {reached:.2f} s to {goal:.4f}; in all {moments[-1][0]:.2f} s, "
+                f"{used:.1f} processor s, least {min(losses):.4f} after {len(moments)}",
+                flush=True,
+            )
+    medians = {name: statistics.median(seconds) for name, seconds in found.items()}
+    for name, seconds in medians.items():
+        print(f"{name}: median {seconds:.2f} s, {seconds / medians['heliograph']:.2f} of heliograph's")
+    return 0
+
+
+def by_heliograph(problem: Problem) -> list[Moment]:
+    """The whole of fit_head, compiling, standardising and stopping included."""
+    started = time.perf_counter()
+    labels = [f"class {number:03d}" for number in range(problem.classes)]
+    fit = fit_head(problem.train, problem.validation, labels, FitSettings(l2_regularizer=L2))
+    seconds, head = time.perf_counter() - started, fit.head
+    kernel = head.layers[0][0] / head.std[:, None]
+    return [(seconds, kernel, head.layers[0][1] - head.mean @ kernel)]
+
+
+def by_keras(problem: Problem) -> list[Moment]:
+    """`fit` with Adam from zero, as its documentation has it."""
+    keras = import_keras()
+    moments: list[Moment] = []
+    started = time.perf_counter()
+    layer = keras.layers.Dense(
+        problem.classes, kernel_initializer="zeros", kernel_regularizer=keras.regularizers.L2(L2)
+    )
+    network = keras.Sequential([keras.Input((problem.train.vectors.shape[1],)), layer])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile(optimizer=keras.optimizers.Adam(0.001), loss=loss)
+
+    def keep(_epoch: int, _logs: object) -> None:
+        moments.append((time.perf_counter() - started, *layer.get_weights()))
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=keep)
+    train = problem.train
+    network.fit(train.vectors, train.targets, batch_size=BATCH, epochs=PASSES, verbose=0, callbacks=[callback])
+    return moments
+
+
+def by_torch(problem: Problem) -> list[Moment]:
+    """A plain loop over the matrix, shuffled by rows, with Adam from zero."""
+    import torch
+
+    moments: list[Moment] = []
+    started = time.perf_counter()
+    vectors, targets = torch.from_numpy(problem.train.vectors), torch.from_numpy(problem.train.targets).long()
+    layer = torch.nn.Linear(vectors.shape[1], problem.classes)
+    torch.nn.init.zeros_(layer.weight)
+    torch.nn.init.zeros_(layer.bias)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.001)
+    for _ in range(PASSES):
+        for rows in torch.randperm(len(vectors)).split(BATCH):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(layer(vectors[rows]), targets[rows])
+            (loss + L2 * layer.weight.square().sum()).backward()
+            optimizer.step()
+        kernel, bias = layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy()
+        moments.append((time.perf_counter() - started, kernel, bias))
+    return moments
+
+
+def by_scikit_learn(problem: Problem) -> list[Moment]:
+    """L-BFGS, stopped after ever more iterations: each stop is a fit of its own, timed as one."""
+    from sklearn.linear_model import LogisticRegression
+
+    moments: list[Moment] = []
+    for iterations in (10, 20, 40):
+        started = time.perf_counter()
+        model = LogisticRegression(C=1 / (2 * L2 * len(problem.train.targets)), max_iter=iterations)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it has not converged, which is what is measured
+            model.fit(problem.train.vectors, problem.train.targets)
+        moments.append((time.perf_counter() - started, model.coef_.T, model.intercept_))
+        if iterations > 10 and problem.loss(*moments[-1][1:]) >= problem.loss(*moments[-2][1:]):
+            break
+    return moments
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
