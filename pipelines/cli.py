@@ -20,7 +20,7 @@ COMMANDS = {
     "score": "classify images, or stored features, with a model",
     "evaluate": "measure predictions, overall and per slice, and make a report",
     "store": "list, show, verify, retract, compact, vacuum and export stored features",
-    "models": "list, show, promote and roll back versions of models",
+    "models": "list, show, promote, roll back and export versions of models",
     "retry": "try the images again that failed",
     "demo": "run all of it on photographs of solar cells",
 }

@@ -50,6 +50,15 @@ def promote_flags(parser: argparse.ArgumentParser) -> None:
     inputs.add_source_flags(parser, required=False)
 
 
+def export_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of export."""
+    show_flags(parser)
+    parser.add_argument("--format", choices=["litert"], default="litert", help="of the file (default: litert)")
+    parser.add_argument("--output", required=True, metavar="FILE.tflite", help="FILE.json beside it describes it")
+    parser.epilog = "The difference to batch scoring is measured on the images of --input, or else on the golden ones."
+    inputs.add_source_flags(parser, required=False)
+
+
 def check_promotion_flags(flags: argparse.Namespace) -> None:
     """Refuses flags of the check without images to check on.
 
@@ -137,6 +146,17 @@ def _rollback_words(record: Record) -> str:
     return f"{record['model']}@{record['alias']} names version {record['version']} again (before: {record['replaced']})"
 
 
+def _export_words(record: Record) -> str:
+    difference, shape = record["difference"], " x ".join(map(str, record["input"]["shape"][1:]))
+    return (
+        f"{record['file']}: {record['bytes'] / 1e6:.1f} MB, uint8 {shape} (RGB, decoded and resized) to "
+        f"{len(record['labels'])} probabilities\n"
+        f"probabilities differ from batch scoring's by at most {difference['largest']:.2g} on "
+        f"{difference['images']:,} images, {percent(difference['same_answer'])} have the same first label\n"
+        f"labels, preprocessing and difference: {record['file'].removesuffix('.tflite')}.json"
+    )
+
+
 def _accuracy(entry: Record) -> str:
     return ", ".join(f"{name} {percent(value)}" for name, value in entry["accuracy"].items()) or "–"
 
@@ -168,5 +188,6 @@ WORDS: dict[str, Callable[[Record], str]] = {
     "show": _show_words,
     "promote": _promote_words,
     "rollback": _rollback_words,
+    "export": _export_words,
 }
 """Name of an action to what its record says to a person."""

@@ -148,6 +148,12 @@ def _rollback(flags: argparse.Namespace) -> Record:
     return {"model": base, "alias": alias, **dataclasses.asdict(aliases.roll_back(base, alias, _now()))}
 
 
+def _export(flags: argparse.Namespace) -> Record:
+    from pipelines.litert_export import export_litert  # with TensorFlow
+
+    return export_litert(ModelDirectory.open(flags.model), flags)
+
+
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
@@ -158,6 +164,7 @@ ACTIONS: dict[str, Action] = {
     "show": ("one version, and what its model's aliases have named", _show, model_words.show_flags),
     "promote": ("put an alias onto a version, if it is not worse", _promote, model_words.promote_flags),
     "rollback": ("put an alias back onto what it named before", _rollback, model_words.rollback_flags),
+    "export": ("write a model as one LiteRT file: pixels to probabilities", _export, model_words.export_flags),
 }
 """Name to its help, its work and its flags."""
 

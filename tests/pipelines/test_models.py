@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from pipelines import models, score
+from pipelines import models, score, train
 from pipelines.promotion import judge
+from tests.pipelines.training.builders import make_table, save_tiny_encoder
 from tests.transforms.model.builders import linear_head, write_version
+from transforms.encoders.golden import golden_images
+from transforms.encoders.litert_model import LiteRTModel
+from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.model.directory import ModelDirectory
 from transforms.model.head import Head
 
@@ -160,6 +166,47 @@ def test_a_candidate_that_is_better_is_promoted_and_scored_by_its_alias(
     record = json.loads((tmp_path / "scores" / "run.json").read_text())
     assert (record["model"]["path"], record["model"]["alias"]) == (f"{two_versions}/1", "canary")
     assert record["configuration"]["model"] == f"{two_versions}/1"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a hidden layer on an encoder of 8×8 pixels."""
+    root = tmp_path_factory.mktemp("tiny")
+    encoder = resolve_encoder(save_tiny_encoder(root / "tiny.keras"), pixel_range=(-1, 1))
+    golden = load_encoder(encoder).encode(golden_images(encoder))
+    vectors = np.random.default_rng(3).normal(size=(50, encoder.dimension)).astype(np.float32)
+    labels = [[("cat", "dog", "fox")[best]] for best in vectors[:, :3].argmax(axis=1)]
+    make_table(root / "store", vectors, labels, (["train"] * 4 + ["validation"]) * 10, encoder=encoder, golden=golden)
+    words = ["--store", str(root / "store"), "--model", str(root / "pets"), "--hidden-units", "4"]
+    assert train.main([*words, "--train-epochs", "20", "--learning-rate", "0.05", "--no-leak-check"]) == 0
+    return root / "pets"
+
+
+def test_a_whole_model_is_exported_for_litert(tiny: Path, held_back: Path, tmp_path: Path, run: Run) -> None:
+    status, out, err = run("export", tiny, "--output", tmp_path / "out" / "pets.tflite", "--input", held_back)
+    assert status == 0, err
+    assert "on 24 images, 100.0% have the same first label" in out
+    described = json.loads((tmp_path / "out" / "pets.json").read_text())
+    assert (described["labels"], described["input"]["shape"]) == (["cat", "dog", "fox"], [1, 8, 8, 3])
+    assert described["difference"]["images"] == 24
+    data = (tmp_path / "out" / "pets.tflite").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == described["sha256"]
+    model = ModelDirectory.open(str(tiny))
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
+    expected = model.head.probabilities(load_encoder(model.encoder).encode(pixels))
+    np.testing.assert_allclose(LiteRTModel(data).probabilities(pixels), expected, atol=1e-5)
+    assert np.ptp(expected) > 0.01, "the head answers something"
+
+
+def test_a_litert_file_that_differs_is_not_written(
+    tiny: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Head, "probabilities", lambda self, vectors: np.full((len(vectors), 3), 1, np.float32))
+    status, _, err = run("export", tiny, "--output", tmp_path / "pets.tflite")
+    assert (status, "nothing is written, use the SavedModel in" in err) == (1, True)
+    assert not (tmp_path / "pets.tflite").exists()
+    status, _, err = run("export", tiny, "--output", tmp_path / "pets.bin")
+    assert (status, "must be a file that ends in .tflite" in err) == (2, True)
 
 
 def pair(first: int, second: int, rows: int = 100, low: float = -0.5) -> dict[str, Any]:
