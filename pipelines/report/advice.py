@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.report.verdict import CHANCE, FEW, percent
+from pipelines.report.verdict import CHANCE, FEW, THRESHOLD, largest_gaps, percent, points
 
 STEPS = 5
 """Pieces of advice at most."""
@@ -30,6 +30,7 @@ def advice(metrics: Mapping[str, Any], dead_letters: Mapping[str, int]) -> list[
         _comparison(metrics["comparison"]),
         _labels(metrics["worst_errors"]),
         _class(metrics),
+        _gap(metrics),
         _slice(metrics["worst_slices"]),
         _calibration(metrics["overall"]),
         _letters(dead_letters),
@@ -96,6 +97,17 @@ def _threshold(curves: Mapping[str, Any], name: str) -> str:
                 f"{percent(alarm / entry['negatives'])} of the others are called so too"
             )
     return ""
+
+
+def _gap(metrics: Mapping[str, Any]) -> _Step:
+    for gap, name, value, compared, rate in largest_gaps(metrics)[:1]:
+        return (
+            f"Mend the gap of {name} = {value}: {percent(rate['value'])} of those there that are not "
+            f"“{compared['name']}” are called so at {THRESHOLD}, {points(gap)} more than elsewhere; "
+            "weights that equalise the label rates across it, or more of it without the label, close such a gap.",
+            "fairness",
+        )
+    return None
 
 
 def _slice(search: Mapping[str, Any]) -> _Step:

@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipelines.report.verdict import comparison_verdict, percent, verdict, weak_spots
+from pipelines.report.verdict import comparison_verdict, largest_gaps, percent, verdict, weak_spots
 
 CLASSES, SLICES, GAPS = 20, 30, 10
 """Lines of each table at most."""
-
-_THRESHOLD = 0.5
 
 
 def summary(metrics: Mapping[str, Any], command: str) -> str:
@@ -70,18 +68,7 @@ def _slices(slices: Mapping[str, Sequence[Mapping[str, Any]]], minimum: int) -> 
 
 
 def _gaps(metrics: Mapping[str, Any]) -> list[str]:
-    """The slices, of enough negatives, whose false positive rate lies farthest above that of the rest."""
-    found = []
-    for name, entries in metrics["slices"].items():
-        for part in entries:
-            for compared in part["fairness"]:
-                if compared["negatives"] < metrics["minimum_slice"]:
-                    continue
-                rates = next((cell for cell in compared["thresholds"] if cell["threshold"] == _THRESHOLD), None)
-                rate = rates["false_positive_rate"] if rates else None
-                if rate and rate["gap"] is not None and (rate["gap_interval"][0] or 0) > 0:
-                    found.append((rate["gap"], name, part["value"], compared, rate))
-    found.sort(key=lambda item: (-item[0], item[1], item[2], item[3]["name"]))
+    found = largest_gaps(metrics)
     rows = [
         (
             f"{name} = {value}",

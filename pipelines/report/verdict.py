@@ -14,6 +14,9 @@ CHANCE = 0.05
 FEW = 30
 """Rows below which nothing is compared, whatever the interval says."""
 
+THRESHOLD = 0.5
+"""At which the rates of slices are told."""
+
 _SLICES_IN_A_LINE = 5
 
 
@@ -177,3 +180,23 @@ def percent(value: float | None) -> str:
 def points(value: float) -> str:
     """Returns a difference of shares in percentage points."""
     return f"{100 * value:.1f} percentage points"
+
+
+def largest_gaps(metrics: Mapping[str, Any]) -> list[tuple[float, str, str, Mapping[str, Any], Mapping[str, Any]]]:
+    """Returns the slices, of enough negatives, whose false positive rate lies above that of the rest beyond chance.
+
+    Returns:
+      The gap, attribute, value, compared class and rate of each, the largest gap first.
+    """
+    found = []
+    for name, entries in metrics["slices"].items():
+        for part in entries:
+            for compared in part["fairness"]:
+                if compared["negatives"] < metrics["minimum_slice"]:
+                    continue
+                rates = next((cell for cell in compared["thresholds"] if cell["threshold"] == THRESHOLD), None)
+                rate = rates["false_positive_rate"] if rates else None
+                if rate and rate["gap"] is not None and (rate["gap_interval"][0] or 0) > 0:
+                    found.append((rate["gap"], name, part["value"], compared, rate))
+    found.sort(key=lambda item: (-item[0], item[1], item[2], item[3]["name"]))
+    return found

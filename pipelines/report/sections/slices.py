@@ -8,16 +8,13 @@ from typing import Any, NamedTuple
 from pipelines.report.assets import number, signed
 from pipelines.report.charts import interval_chart
 from pipelines.report.page import Section
-from pipelines.report.verdict import percent
+from pipelines.report.verdict import THRESHOLD, percent
 
 ROWS = 200
 """Lines of a table at most, the least accurate slices; metrics.json has them all."""
 
 POINTS = 40
 """Slices in a plot at most."""
-
-THRESHOLD = 0.5
-"""At which the rates of slices are shown."""
 
 _RATES = {"false_positive_rate": "False positive rate", "false_negative_rate": "False negative rate"}
 _AREAS = {"subgroup_auc": "Subgroup AUC", "bpsn_auc": "BPSN AUC", "bnsp_auc": "BNSP AUC"}

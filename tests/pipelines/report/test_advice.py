@@ -48,6 +48,15 @@ def test_a_slice_beyond_chance_and_sure_errors_are_named() -> None:
     assert "among side = left: only 50.0% are right, against 100.0% elsewhere" in steps["worst-slices"]
 
 
+def test_a_gap_between_slices_is_named() -> None:
+    rows = [_row("common", 0.8 if index % 2 else 0.1, "left") for index in range(80)]
+    rows += [_row("common", 0.1 if index % 10 else 0.8, "right") for index in range(80)]
+    rows += [_row("rare", 0.9, side) for side in ("left", "right") for _ in range(20)]
+    steps = {target: sentence for sentence, target in advice(_metrics(*rows), {})}
+    assert "gap of side = left: 50.0% of those there that are not “rare” are called so" in steps["fairness"]
+    assert "40.0 percentage points more than elsewhere" in steps["fairness"]
+
+
 def test_few_rows_dead_letters_and_nothing() -> None:
     steps = {
         target: sentence for sentence, target in advice(_metrics(*[_row("rare", 0.9)] * 12), {"CORRUPT": 2, "EMPTY": 1})
