@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines import cli, options
+from pipelines.report.training import Trained, report_files
 from pipelines.run_record import configuration_json, print_record
 from pipelines.training import assemble, export, gate, outcome, publish
 from pipelines.training.checks import CheckSettings, add_check_arguments, check_arguments, check_settings
@@ -133,14 +134,16 @@ def _fit(
     started_at = time.time()
     make = outcome.from_stream if configuration.stream.is_beyond(table) else outcome.from_memory
     found = make(table, configuration.fit, configuration.lab, configuration.checks)
+    command = _command(configuration, table.version)
+    page = report_files(Trained(model=configuration.model, digest=digest, table=table, command=command, **vars(found)))
     return assemble.Training(
         source=assemble.Source(specification=table.specification, golden=table.golden, data=data, digest=digest),
         head=found.head,
         metrics=found.metrics,
         configuration=configuration_json(configuration),
-        command=_command(configuration, table.version),
+        command=command,
         started_at=started_at,
-        files=found.files,
+        files={**found.files, **page},
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.report.advice import advice
 from pipelines.report.assets import number
-from pipelines.report.page import Card, Page
+from pipelines.report.page import Card, Page, Section
 from pipelines.report.sections.calibration import calibration
 from pipelines.report.sections.classes import classes
 from pipelines.report.sections.comparison import comparison
@@ -66,20 +66,10 @@ def evaluation_page(metrics: Mapping[str, Any], facts: Facts) -> Page:
         against=[comparison_verdict(other)] if other else [],
         findings=weak_spots(dict(metrics)),
         advice=advice(metrics, facts.dead_letters),
-        cards=_cards(overall),
+        cards=cards(overall),
         sections=[
             warnings(metrics["warnings"]),
-            confusion(metrics, pictures=shown > 0),
-            calibration(metrics),
-            classes(metrics),
-            thresholds(metrics),
-            curves(metrics),
-            slices(metrics),
-            fairness(metrics),
-            worst_slices(metrics, pictures=shown > 0),
-            comparison(other, shown),
-            gallery("worst", "The worst errors", "Worst errors", _WORST, metrics["worst_errors"][:shown]),
-            gallery("unsure", "The least confident", "Unsure", _UNSURE, metrics["least_confident"][:shown]),
+            *measured(metrics, shown),
             dead_letters(facts.dead_letters, facts.reasons),
             throughput(facts.scoring, "scored"),
             reproduce(facts, _measured(metrics, facts)),
@@ -88,10 +78,34 @@ def evaluation_page(metrics: Mapping[str, Any], facts: Facts) -> Page:
     )
 
 
-def _cards(overall: Mapping[str, Any]) -> list[Card]:
+def measured(metrics: Mapping[str, Any], shown: int) -> list[Section | None]:
+    """Returns the sections of the figures and of the images that stand out.
+
+    Args:
+      metrics: as metrics.schema.json describes them.
+      shown: images of a gallery; 0 for no pictures at all.
+    """
+    other = metrics["comparison"]
+    return [
+        confusion(metrics, pictures=shown > 0),
+        calibration(metrics),
+        classes(metrics),
+        thresholds(metrics),
+        curves(metrics),
+        slices(metrics),
+        fairness(metrics),
+        worst_slices(metrics, pictures=shown > 0),
+        comparison(other, shown),
+        gallery("worst", "The worst errors", "Worst errors", _WORST, metrics["worst_errors"][:shown]),
+        gallery("unsure", "The least confident", "Unsure", _UNSURE, metrics["least_confident"][:shown]),
+    ]
+
+
+def cards(overall: Mapping[str, Any]) -> list[Card]:
+    """Returns the main figures, from ``overall`` of metrics.schema.json."""
     low, high = overall["accuracy_interval"]
     majority = percent(overall["majority_accuracy"])
-    cards = [
+    found = [
         Card(name="Accuracy", value=percent(overall["accuracy"]), note=f"95%: {percent(low)} to {percent(high)}"),
         Card(name="Majority class", value=majority, note=overall["majority_class"] or ""),
         Card(name="Macro F1", value=number(overall["macro"]["f1"]), note="mean over the classes"),
@@ -100,8 +114,8 @@ def _cards(overall: Mapping[str, Any]) -> list[Card]:
         Card(name="Log loss", value=number(overall["log_loss"]), note="lower is better"),
     ]
     for k, value in overall["top_k_accuracy"].items():
-        cards.append(Card(name=f"Top-{k} accuracy", value=percent(value), note=f"label among the first {k}"))
-    return cards
+        found.append(Card(name=f"Top-{k} accuracy", value=percent(value), note=f"label among the first {k}"))
+    return found
 
 
 def _measured(metrics: Mapping[str, Any], facts: Facts) -> dict[str, str]:

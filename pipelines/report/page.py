@@ -30,6 +30,9 @@ from pipelines.report import charts
 from pipelines.report.assets import asset, content_policy, environment
 from pipelines.report.thumbnails import thumbnails
 
+REPORT = "report.html"
+"""What a report is called in the directory of what it tells about."""
+
 THUMBNAILS = 300
 """Images that are tried for a page at most, in the order in which its sections want them."""
 

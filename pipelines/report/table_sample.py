@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -33,8 +33,6 @@ GROUPS = 2
 COUNTED = 1_000_000
 """Rows whose labels are counted at most."""
 
-_ORIGINALS = Selection.of(views=[0])  # augmented views lie beside their image and say nothing new
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelCounts:
@@ -60,7 +58,13 @@ class LabelCounts:
         return sorted(sums.items(), key=lambda item: (-item[1], item[0]))
 
 
-def sample_rows(files: Sequence[DataFile], dimension: int, rows: int, run_id: str | None = None) -> Features:
+def sample_rows(
+    files: Sequence[DataFile],
+    dimension: int,
+    rows: int,
+    run_id: str | None = None,
+    splits: Collection[str] | None = None,
+) -> Features:
     """Draws rows without their augmented views, in any order; the same files give the same rows.
 
     What is read does not grow with the table: FILES files, each with a chance as its rows, and GROUPS row groups
@@ -71,7 +75,9 @@ def sample_rows(files: Sequence[DataFile], dimension: int, rows: int, run_id: st
       dimension: of its vectors.
       rows: that are wanted.
       run_id: the run whose rows are wanted; of all by default.
+      splits: that are wanted; all by default.
     """
+    selection = Selection.of(splits, views=[0])  # augmented views lie beside their image and say nothing new
     generator = np.random.default_rng(0)
     sizes = np.array([file.rows for file in files], np.float64)
     filled = np.flatnonzero(sizes)
@@ -81,7 +87,7 @@ def sample_rows(files: Sequence[DataFile], dimension: int, rows: int, run_id: st
     pieces = [schema.empty_table().replace_schema_metadata(None)]
     quota = -(-rows // max(len(chosen), 1))
     for index in sorted(chosen.tolist()):
-        pieces += _draw(files[index], schema.names, quota if len(chosen) > 1 else rows, run_id, generator)
+        pieces += _draw(files[index], schema.names, quota if len(chosen) > 1 else rows, (selection, run_id), generator)
     found = pa.concat_tables(pieces, promote_options="permissive").combine_chunks()
     batches = found.to_batches() or [pa.RecordBatch.from_pylist([], schema=found.schema)]
     features = features_of(batches[0], dimension)
@@ -134,16 +140,21 @@ def files_of_commit(table: FeatureTable) -> tuple[list[DataFile], list[DataFile]
 
 
 def _draw(
-    file: DataFile, columns: Sequence[str], rows: int, run_id: str | None, generator: np.random.Generator
+    file: DataFile,
+    columns: Sequence[str],
+    rows: int,
+    wanted_rows: tuple[Selection, str | None],
+    generator: np.random.Generator,
 ) -> list[pa.Table]:
-    """Reads some row groups of a file, and takes rows of them at random."""
+    """Reads some row groups of a file, and takes rows of them at random that are wanted: a selection, and a run."""
+    selection, run_id = wanted_rows
     root, path = open_filesystem(file.uri)
     found = []
     with file_errors(path), root.open_input_file(path) as source:
         opened = pq.ParquetFile(source)
         groups = generator.permutation(opened.num_row_groups)[:GROUPS]
         for group in sorted(groups.tolist()):
-            table = read_row_group(opened, group, [*columns, "run_id"], _ORIGINALS)
+            table = read_row_group(opened, group, [*columns, "run_id"], selection)
             if run_id is not None:
                 table = table.filter(pc.equal(table.column("run_id"), run_id))
             wanted = min(table.num_rows, -(-rows // len(groups)))

@@ -36,7 +36,7 @@ def summarise(record: Mapping[str, Any]) -> str:
     lines += describe_label_errors(metrics.get("label_errors"))
     lines += _sweep_table(metrics["sweep"]) if "sweep" in metrics else []
     lines += _curve_lines(metrics["learning_curve"]) if "learning_curve" in metrics else []
-    lines.append(f"{duration(record['seconds'])}; read {record['model']}/model_card.md")
+    lines.append(f"{duration(record['seconds'])}; read {record['model']}/report.html and model_card.md")
     return "\n".join(lines)
 
 

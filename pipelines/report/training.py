@@ -1,0 +1,228 @@
+"""The report of ``heliograph train``: how good the model is, against the version before it, and how it came about."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.report.advice import advice
+from pipelines.report.evaluation import cards, measured
+from pipelines.report.page import REPORT, Page, Section, render
+from pipelines.report.projection import POINTS
+from pipelines.report.sections.checks import checks
+from pipelines.report.sections.embedding_map import embedding_map
+from pipelines.report.sections.learning_curve import learning_curves
+from pipelines.report.sections.sweep import sweep
+from pipelines.report.sections.warnings import warnings
+from pipelines.report.table_sample import sample_rows
+from pipelines.report.verdict import comparison_verdict, percent, verdict, weak_spots
+from transforms.errors import HeliographError, ModelError
+from transforms.files.filesystem import join
+from transforms.measures.comparison import Comparison
+from transforms.measures.evaluation import Evaluation
+from transforms.measures.slices import MeasureOptions
+from transforms.model.directory import ModelDirectory, versions
+from transforms.model.head import Head
+from transforms.shards.record import software_versions
+from transforms.sources.reference import SPLITS
+from transforms.store.read import Features
+from transforms.store.table import FeatureTable
+
+MEASURED = 10_000
+"""Held-out images that the page measures on at most; metrics.json measures on all."""
+
+SCORES = 1_000_000
+"""Probabilities that the page measures at most: with many classes it takes fewer images."""
+
+PICTURES, GALLERY = 60, 12
+
+_PREDICTIONS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("image_uri", pa.string()),
+        ("ids", pa.list_(pa.string())),
+        ("displayNames", pa.list_(pa.string())),
+        ("confidences", pa.list_(pa.float32())),
+        ("model_version", pa.string()),
+        ("split", pa.string()),
+        ("labels", pa.list_(pa.string())),
+        ("attributes", pa.map_(pa.string(), pa.string())),
+        ("weight", pa.float64()),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A training that is finished but not yet published.
+
+    Attributes:
+      model: address of the model's directory, in which versions are made.
+      digest: of data, settings and code.
+      table: that it was trained on.
+      head: calibrated.
+      metrics: of metrics.json.
+      files: further files of the model's directory, by name.
+      command: that repeats it.
+    """
+
+    model: str
+    digest: str
+    table: FeatureTable
+    head: Head
+    metrics: Mapping[str, Any]
+    files: Mapping[str, bytes]
+    command: str
+
+
+def report_files(trained: Trained) -> dict[str, bytes]:
+    """Returns the page by its name; nothing, with a note, when it cannot be made: that never fails a training."""
+    try:
+        return {REPORT: render(training_page(trained)).encode("utf-8", "replace")}
+    except (HeliographError, OSError, pa.ArrowException) as error:
+        print(f"heliograph: note: the report could not be made: {error}", file=sys.stderr)
+        return {}
+
+
+def training_page(trained: Trained) -> Page:
+    """Measures the head on a bounded sample of held-out images, and returns the page, the same every time."""
+    metrics, head = trained.metrics, trained.head
+    split = "test" if metrics["test"] else "validation"
+    figures = metrics[split]
+    held_out = _held_out(trained, split)
+    before = _previous(trained)
+    found = _measure(head, held_out, before, metrics["several_labels"]) if held_out.image_uris else None
+    name, version = trained.model.rstrip("/").rsplit("/", 1)[-1], _next_version(trained.model)
+    overall = figures if not metrics["several_labels"] else {**figures, "majority_accuracy": None}
+    compared = found["comparison"] if found else None
+    return Page(
+        run_id=trained.digest,
+        title=f"Training: {percent(figures['accuracy'])} right",
+        kicker=f"Training of {name}, version {version}, measured on the {split} split that it has not seen",
+        verdict=verdict(dict(overall)),
+        against=[comparison_verdict(compared)] if compared else [],
+        findings=weak_spots(dict(found)) if found else [],
+        advice=advice(found, {}) if found else [],
+        cards=cards(found["overall"]) if found else [],
+        sections=[
+            warnings(_warnings(metrics, len(held_out.image_uris), figures["rows"], split)),
+            *(measured(found, GALLERY) if found else []),
+            checks(metrics, trained.files),
+            learning_curves(metrics.get("learning_curve")),
+            sweep(metrics.get("sweep"), trained.files.get("sweep.csv")),
+            _map(trained),
+            _how(trained, split, before),
+        ],
+        footer="The figures, without rounding, stand in metrics.json beside this page; model_card.md has its limits.",
+    )
+
+
+def _held_out(trained: Trained, split: str) -> Features:
+    """Labelled rows of a split, as many as can be measured."""
+    rows = min(MEASURED, max(SCORES // len(trained.head.labels), 1))
+    files, dimension = trained.table.data_files(), trained.table.specification.dimension
+    if split == "validation" and trained.metrics["held_out"]:
+        return sample_rows([], dimension, 0)  # they are somewhere in the training split
+    return sample_rows(files, dimension, rows, splits=[split])
+
+
+def _measure(head: Head, features: Features, before: ModelDirectory | None, several: bool) -> dict[str, Any]:
+    """The fields of metrics.schema.json, with the comparison if there is a version before."""
+    options = MeasureOptions(worst=GALLERY, multi_label=several)
+    rows = predictions(head, features, "this version")
+    evaluation = Evaluation(options)
+    evaluation.add(rows)
+    compared = None
+    if before is not None:
+        comparison = Comparison(options)
+        comparison.add(rows, predictions(before.head, features, f"version {before.version}"))
+        compared = comparison.compute("this version", f"version {before.version}")
+    return {**evaluation.compute(), "comparison": compared}
+
+
+def predictions(head: Head, features: Features, version: str) -> pa.RecordBatch:
+    """Returns what a head says of stored features, as rows of predictions."""
+    probabilities = head.probabilities(features.embeddings)
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    names = np.array(head.labels, object)
+    columns = {
+        "image_id": features.image_ids,
+        "image_uri": features.image_uris,
+        "ids": order.astype(str).tolist(),
+        "displayNames": names[order].tolist(),
+        "confidences": np.take_along_axis(probabilities, order, axis=1).tolist(),
+        "model_version": [version] * len(order),
+        "split": features.splits,
+        "labels": [list(labels) for labels in features.labels],
+        "attributes": [list(found.items()) for found in features.attributes],
+        "weight": [1.0] * len(order),
+    }
+    arrays = [pa.array(columns[field.name], field.type) for field in _PREDICTIONS]
+    return pa.RecordBatch.from_arrays(arrays, schema=_PREDICTIONS)
+
+
+def _previous(trained: Trained) -> ModelDirectory | None:
+    """The newest sound version of the model, if its head takes the same encoder's vectors."""
+    for version in reversed(versions(trained.model)):
+        with contextlib.suppress(ModelError):
+            found = ModelDirectory.open(join(trained.model, str(version)))
+            same = found.encoder.fingerprint == trained.table.specification.fingerprint
+            return found if same and found.head.activation == trained.head.activation else None
+    return None
+
+
+def _next_version(model: str) -> int:
+    return (versions(model) or [0])[-1] + 1
+
+
+def _warnings(metrics: Mapping[str, Any], measured_on: int, rows: int, split: str) -> list[str]:
+    more = []
+    if not measured_on:
+        more = [f"the {split} images were held out of the training split, so that this page shows none of them"]
+    elif measured_on < rows:
+        more = [f"this page measures on a sample of {measured_on:,} of {rows:,} {split} images"]
+    return [*metrics["warnings"], *more]
+
+
+def _map(trained: Trained) -> Section | None:
+    files = trained.table.data_files()
+    features = sample_rows(files, trained.table.specification.dimension, POINTS)
+    if not features.image_uris:
+        return None
+    probabilities = trained.head.probabilities(features.embeddings)
+    said = [trained.head.labels[best] for best in probabilities.argmax(axis=1)]
+    colours = {"label": ["|".join(labels) for labels in features.labels], "split": features.splits}
+    if not trained.metrics["several_labels"]:
+        right = [
+            "not labelled" if not labels else "right" if answer in labels else "wrong"
+            for answer, labels in zip(said, features.labels, strict=True)
+        ]
+        colours |= {"error": right, "prediction": said}
+    total = sum(file.rows for file in files)
+    return embedding_map(features.embeddings, features.image_uris, colours, total, PICTURES)
+
+
+def _how(trained: Trained, split: str, before: ModelDirectory | None) -> Section:
+    metrics, specification = trained.metrics, trained.table.specification
+    examples = ", ".join(f"{metrics['examples'][name]:,} {name}" for name in SPLITS)
+    lines = {
+        "Table": f"{trained.table.path}, version {trained.table.version}",
+        "Examples": f"{examples}; measured on {split}",
+        "Encoder": f"{specification.name}, fingerprint {specification.fingerprint}",
+        "Compared with": f"version {before.version}" if before else "nothing: there is no version before it",
+        "Digest": f"{trained.digest} of data, settings and code",
+        "Software": ", ".join(f"{name} {version}" for name, version in software_versions().items()),
+    }
+    return Section(
+        id="measured",
+        title="What was trained, and how to do it again",
+        short="How to reproduce",
+        template="reproduce",
+        data={"lines": lines, "command": trained.command},
+    )
