@@ -17,6 +17,12 @@ from pipelines.training import assemble, export, gate, outcome, publish
 from pipelines.training.checks import CheckSettings, add_check_arguments, check_arguments, check_settings
 from pipelines.training.fit_settings import FitSettings, add_fit_flags, fit_arguments, fit_settings
 from pipelines.training.lab import LabSettings, add_lab_flags, lab_arguments, lab_settings
+from pipelines.training.remedy_settings import (
+    RemedySettings,
+    add_remedy_arguments,
+    remedy_arguments,
+    remedy_settings,
+)
 from pipelines.training.stream import StreamSettings, add_stream_flags, stream_arguments
 from pipelines.training.summary import summarise
 from transforms.errors import OptionError
@@ -38,6 +44,7 @@ class TrainConfiguration:
     stream: StreamSettings
     lab: LabSettings
     checks: CheckSettings
+    remedies: RemedySettings
     assert_accuracy_at_least: float | None
     labels_output_file: str | None
     trust_model: bool
@@ -57,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     add_fit_flags(parser)
     add_lab_flags(parser)
     add_check_arguments(parser)
+    add_remedy_arguments(parser)
     add_stream_flags(parser)
     parser.add_argument(
         "--assert-accuracy-at-least",
@@ -74,14 +82,16 @@ def _run(argv: Sequence[str] | None) -> int:
     if beam_args:
         raise OptionError(f"train runs no pipeline, so {beam_args[0]} has no effect; leave it out")
     fit = fit_settings(flags)
+    lab = lab_settings(flags, fit)
     configuration = TrainConfiguration(
         store=filesystem.absolute(flags.store),
         model=filesystem.absolute(flags.model),
         version=flags.version,
         encoder_table=flags.encoder_table,
         fit=fit,
-        lab=lab_settings(flags, fit),
+        lab=lab,
         checks=check_settings(flags),
+        remedies=remedy_settings(flags, fit, lab),
         stream=StreamSettings(memory_limit=flags.memory_limit),
         assert_accuracy_at_least=flags.assert_accuracy_at_least,
         labels_output_file=flags.labels_output_file,
@@ -103,7 +113,8 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
     publish.check_target(configuration.model)
     table = open_table(configuration.store, configuration.encoder_table, configuration.version)
     data = assemble.describe_data(configuration.store, table)
-    digest = assemble.training_digest(data, configuration.fit, configuration.lab, configuration.checks)
+    settings = (configuration.fit, configuration.lab, configuration.checks, configuration.remedies)
+    digest = assemble.training_digest(data, *settings)
     if configuration.stream.is_beyond(table):
         digest += "-streamed"
     model = publish.find_same(configuration.model, digest)
@@ -133,7 +144,7 @@ def _fit(
 ) -> assemble.Training:
     started_at = time.time()
     make = outcome.from_stream if configuration.stream.is_beyond(table) else outcome.from_memory
-    found = make(table, configuration.fit, configuration.lab, configuration.checks)
+    found = make(table, configuration.fit, configuration.lab, configuration.checks, configuration.remedies)
     command = _command(configuration, table.version)
     page = report_files(Trained(model=configuration.model, digest=digest, table=table, command=command, **vars(found)))
     return assemble.Training(
@@ -157,8 +168,10 @@ def _command(configuration: TrainConfiguration, version: int) -> str:
         *fit_arguments(configuration.fit),
         *lab_arguments(configuration.lab),
         *stream_arguments(configuration.stream),
+        *check_arguments(configuration.checks),
+        *remedy_arguments(configuration.remedies),
     ]
-    return shlex.join(["heliograph", "train", *words, *check_arguments(configuration.checks)])
+    return shlex.join(["heliograph", "train", *words])
 
 
 if __name__ == "__main__":

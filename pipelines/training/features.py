@@ -31,6 +31,9 @@ Names = tuple[str, ...]
 Targets = npt.NDArray[Any]
 """``int32[N]``, the class of each row; with several labels an image ``bool[N, C]``, whether it has each label."""
 
+Values = npt.NDArray[np.str_]
+"""``str[N]``, the value of an attribute of each row; empty for none."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Examples:
@@ -40,17 +43,27 @@ class Examples:
       vectors: ``float32[N, D]``.
       targets: ``int32[N]``, index into Splits.labels, beyond them into Splits.foreign_labels; with several
         labels an image ``bool[N, C]``, a column for each of both.
-      attributes: of each image, for slices; empty where they are not known.
+      weights: ``float32[N]``, how much each row counts in the loss, not negative; None for all alike.
+      attributes: of each image; empty where they are not known.
     """
 
     vectors: Array
     targets: Targets
+    weights: Array | None = None
     attributes: Sequence[Mapping[str, str]] = ()
 
     def take(self, rows: npt.NDArray[np.int64]) -> Examples:
         """Returns some of the rows."""
-        attributes = [self.attributes[row] for row in rows.tolist()] if self.attributes else ()
-        return Examples(vectors=self.vectors[rows], targets=self.targets[rows], attributes=attributes)
+        return Examples(
+            vectors=self.vectors[rows],
+            targets=self.targets[rows],
+            weights=None if self.weights is None else self.weights[rows],
+            attributes=[self.attributes[row] for row in rows.tolist()] if self.attributes else (),
+        )
+
+    def values(self, attribute: str) -> Values:
+        """Returns the value of an attribute of each row, empty where a row has none."""
+        return np.array([row.get(attribute, "") for row in self.attributes], np.str_)
 
     @property
     def several(self) -> bool:
@@ -120,11 +133,19 @@ def read_split_features(table: FeatureTable) -> dict[str, Features]:
     }
 
 
-def split_features(features: Mapping[str, Features], place: str, labels_per_image: str = AUTO) -> Splits:
+def split_features(
+    features: Mapping[str, Features], place: str, labels_per_image: str = AUTO, attributes: Sequence[str] = ()
+) -> Splits:
     """Turns labels into targets and checks what training relies on; ``place`` names the table in messages.
 
+    Args:
+      features: of each split.
+      place: of the table.
+      labels_per_image: one of LABELS_PER_IMAGE.
+      attributes: that the training split must have; without any its examples have none.
+
     Raises:
-      StoreError: as read_splits.
+      StoreError: as read_splits, or no training image has one of the attributes.
     """
     warnings: list[str] = []
     rows = {split: _labelled(features[split], split, warnings) for split in SPLITS}
@@ -142,11 +163,15 @@ def split_features(features: Mapping[str, Features], place: str, labels_per_imag
         if not np.isfinite(vectors).all():
             raise StoreError(f"{place}: vectors of the {split} split have NaN or infinity; embed its images again")
         vectors = vectors if len(rows[split]) == len(vectors) else vectors[rows[split]]
-        targets = _targets(names[split], index, several)
-        known = features[split].attributes if split != SPLITS[0] else ()
-        attributes = [known[row] for row in rows[split].tolist()] if known else ()
-        examples[split] = Examples(vectors=vectors, targets=targets, attributes=attributes)
+        known = features[split].attributes if split != SPLITS[0] or attributes else ()
+        examples[split] = Examples(
+            vectors=vectors,
+            targets=_targets(names[split], index, several),
+            attributes=[known[row] for row in rows[split].tolist()] if known else (),
+        )
         warnings += _class_warnings([name for row in names[split] for name in row], labels, split)
+    for name in attributes:
+        _check_attribute(name, examples["train"].values(name), features["train"], place)
     keys = [_unit(features["train"], row) for row in rows["train"]]
     return _assemble(labels, foreign, examples, keys, place, warnings)
 
@@ -256,6 +281,13 @@ def _labelled(features: Features, split: str, warnings: list[str]) -> npt.NDArra
     if missing:
         warnings.append(f"{missing} of {len(labelled)} images of the {split} split have no label and are left out")
     return np.flatnonzero(labelled)
+
+
+def _check_attribute(name: str, values: Values, features: Features, place: str) -> None:
+    if not (values != "").any():
+        known = sorted({key for row in features.attributes for key in row})
+        there = f"there are {_some(known)}" if known else "they have none: columns of a manifest become attributes"
+        raise StoreError(f"{place}: no training image has the attribute {name!r}; {there}")
 
 
 def _have_several(names: dict[str, list[Names]], labels_per_image: str, place: str, warnings: list[str]) -> bool:

@@ -13,7 +13,8 @@ from pipelines.training.class_weights import parse_class_weights
 from pipelines.training.features import Examples
 from pipelines.training.fit_adam import AdamTrainer
 from pipelines.training.fit_settings import FEW_EXAMPLES, FitSettings
-from pipelines.training.stack import HeadStack, Members, Rows, Weights
+from pipelines.training.mindiff import Constraint, positive_column
+from pipelines.training.stack import HeadStack, Members, Rows, Weights, row_weights
 from pipelines.training.standardise import standardisation
 from transforms.errors import OptionError
 from transforms.model.head import Array, Head
@@ -34,7 +35,7 @@ class Fit:
 
     Attributes:
       head: of temperature 1.
-      validation_loss: its cross-entropy on the validation split, weighted by class, in nats.
+      validation_loss: its cross-entropy on the validation split, weighted by class and row, in nats.
       epochs: passes over training examples, all attempts together.
       attempts: every regulariser that was tried, on every fold.
     """
@@ -78,7 +79,8 @@ def fit_head(
     A given regulariser is trained until the validation loss stops falling, and the best weights are restored.
     To find one, L2_PATH is tried in the same manner. With few examples, a linear head and ``folds``, that
     is done once a fold, holding the fold out instead of the validation split, and the heads are averaged: an
-    average of linear heads is a linear head, steadier than each, that has seen all of the training split.
+    average of linear heads is a linear head, steadier than each, that has seen all of the training split. With MinDiff,
+    whose two groups would be small in a fold, the validation split decides.
 
     Args:
       train: each class has at least one example.
@@ -95,10 +97,14 @@ def fit_head(
     if train.several:
         train = train.known(len(labels))
     mean, std = standardisation(train.vectors)
-    kind = _Direct if settings.plain else _Adam
-    solver: _Solver = kind(train, mean, std, class_weights, settings)
+    solver: _Solver
+    if settings.plain:
+        solver = _Direct(train, mean, std, class_weights, settings)
+    else:
+        solver = _Adam(train, mean, std, class_weights, settings, _constraint(train, labels, settings))
     few = len(train.targets) <= FEW_EXAMPLES
-    averaged = folds is not None and settings.l2_regularizer is None and not settings.hidden_units and few
+    deep = settings.hidden_units or settings.mindiff
+    averaged = folds is not None and settings.l2_regularizer is None and not deep and few
     found = solver.search(folds) if averaged and folds is not None else [solver.search_held_out(validation)]
     attempts = [attempt for _, tried in found for attempt in tried]
     averages: Weights = [
@@ -119,15 +125,22 @@ def fit_head(
     )
 
 
+def _constraint(train: Examples, labels: Sequence[str], settings: FitSettings) -> Constraint | None:
+    if settings.mindiff is None:
+        return None
+    return Constraint(settings.mindiff, positive_column(labels, settings.mindiff.label), train)
+
+
 def weighted_loss(head: Head, examples: Examples, class_weights: Array) -> float:
-    """Returns the cross-entropy in nats, weighted by class."""
+    """Returns the cross-entropy in nats, weighted by class and row."""
     logits = head.logits(examples.vectors).astype(np.float64)
     if examples.several:
         losses = np.logaddexp(0, logits) - logits * examples.targets
-        return float(np.where(examples.targets, class_weights * losses, losses).sum(axis=1).mean())
+        summed = np.where(examples.targets, class_weights * losses, losses).sum(axis=1)
+        return float(np.average(summed, weights=row_weights(examples)))
     rows = np.arange(len(logits))
     losses = np.logaddexp.reduce(logits, axis=1) - logits[rows, examples.targets]
-    return float(np.average(losses, weights=class_weights[examples.targets]))
+    return float(np.average(losses, weights=class_weights[examples.targets] * row_weights(examples)))
 
 
 class _Solver(Protocol):
@@ -197,11 +210,19 @@ class _Direct:
 
 
 class _Adam:
-    """Heads with dropout or hidden layers: one regulariser after the other, strongest first."""
+    """Heads with dropout, hidden layers or MinDiff: one regulariser after the other, strongest first."""
 
-    def __init__(self, train: Examples, mean: Array, std: Array, class_weights: Array, settings: FitSettings) -> None:
+    def __init__(
+        self,
+        train: Examples,
+        mean: Array,
+        std: Array,
+        class_weights: Array,
+        settings: FitSettings,
+        constraint: Constraint | None,
+    ) -> None:
         self._train, self._settings = train, settings
-        self._trainer = AdamTrainer(train, mean, std, class_weights, settings)
+        self._trainer = AdamTrainer(train, mean, std, class_weights, settings, constraint)
 
     def search(self, folds: Rows) -> list[Found]:
         rows = np.arange(len(folds))

@@ -7,12 +7,13 @@ import dataclasses
 
 from pipelines.options import positive
 from pipelines.training.features import AUTO, LABELS_PER_IMAGE
+from pipelines.training.mindiff import MinDiff
 from pipelines.training.schedule import CONSTANT, PLATEAU, SCHEDULES, Schedule
 from transforms.errors import OptionError
 
 DIRECT, ADAM = "direct", "adam"
 SOLVERS = (AUTO, DIRECT, ADAM)
-"""``direct`` is a compiled loop for the plain head; ``adam`` is Keras' and fits every head."""
+"""``direct`` is a compiled loop for the plain head without MinDiff; ``adam`` is Keras' and fits every head."""
 
 FEW_EXAMPLES = 20_000
 """Up to this many training examples a regulariser is sought by folds: one split alone would be too few."""
@@ -40,6 +41,7 @@ class FitSettings:
       labels_per_image: ``one`` for a softmax, ``several`` for a sigmoid a label, ``auto`` for what the data has.
       solver: one of SOLVERS; ``auto`` is direct for a head without hidden layers and dropout.
       seed: of the shuffling, the dropout and the initial weights of hidden layers.
+      mindiff: a further term of the loss, None for none.
 
     Raises:
       OptionError: naming the flag, the value and what it may be.
@@ -58,6 +60,7 @@ class FitSettings:
     labels_per_image: str = AUTO
     solver: str = AUTO
     seed: int = 0
+    mindiff: MinDiff | None = None
 
     def __post_init__(self) -> None:
         for flag in ("dropout_rate", "label_smoothing"):
@@ -74,13 +77,16 @@ class FitSettings:
         if self.solver == DIRECT and (self.hidden_units or self.dropout_rate):
             flag = "--hidden-units" if self.hidden_units else "--dropout-rate"
             raise OptionError(f"--solver direct fits the plain head only; leave out {flag}, or say --solver adam")
+        if self.solver == DIRECT and self.mindiff:
+            raise OptionError("--solver direct knows no --mindiff; leave --solver out, or say --solver adam")
         if not 0 <= self.seed < 2**31:
             raise OptionError(f"--seed must be in [0, 2147483648), got {self.seed}")
 
     @property
     def plain(self) -> bool:
         """Whether the direct solver fits the head."""
-        return self.solver == DIRECT or (self.solver == AUTO and not self.hidden_units and not self.dropout_rate)
+        further = self.hidden_units or self.dropout_rate or self.mindiff
+        return self.solver == DIRECT or (self.solver == AUTO and not further)
 
     @property
     def rate(self) -> float:
@@ -188,11 +194,11 @@ def fit_settings(flags: argparse.Namespace) -> FitSettings:
 
 
 def fit_arguments(settings: FitSettings) -> list[str]:
-    """Returns the flags of what differs from the default, the inverse of fit_settings."""
+    """Returns the flags of what differs from the default, the inverse of fit_settings; --mindiff is a remedy's."""
     words: list[str] = []
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if value != field.default:
+        if value != field.default and field.name != "mindiff":
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words += ["--" + field.name.replace("_", "-"), text]
     return words

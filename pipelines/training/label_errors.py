@@ -136,7 +136,7 @@ def find_label_errors(features: Mapping[str, Features], settings: FitSettings, f
     vectors = np.concatenate([features[split].embeddings[_judgeable(features[split])] for split in SPLITS])
     keys = [features[split].groups[row] or features[split].sha256[row] for split, row in places]
     kept = [attempt.l2_regularizer for attempt in fit.attempts if attempt.kept]
-    settings = dataclasses.replace(settings, class_weights="none", l2_regularizer=float(np.median(kept)))
+    settings = dataclasses.replace(settings, class_weights="none", mindiff=None, l2_regularizer=float(np.median(kept)))
     rows = Examples(vectors=vectors, targets=given)
     probabilities, judged = out_of_fold(rows, fold_numbers(given, keys, LABEL_FOLDS), classes, settings)
     numbers = np.flatnonzero(judged)

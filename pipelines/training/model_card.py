@@ -10,6 +10,7 @@ from pipelines.training.calibrate import describe_calibration
 from pipelines.training.curve_figure import curve_markdown
 from pipelines.training.label_errors import describe_label_errors
 from pipelines.training.leak_report import describe_leaks
+from pipelines.training.remedies import describe_remedies, tables
 from pipelines.training.thresholds import describe_decision
 
 _SHOWN_CLASSES = 50
@@ -44,6 +45,7 @@ def model_card(name: str, version: int, model: Mapping[str, Any], metrics: Mappi
         "## Data\n\n" + _data(model, metrics),
         "## Metrics\n\n" + _figures(metrics),
         "## Metrics per slice\n\n" + _slices(metrics["slices"]),
+        *(["## Remedies, before and after\n\n" + _remedies(metrics["remedies"])] if metrics.get("remedies") else []),
         *(["## What more labels may buy\n\n" + curve_markdown(curve)] if curve else []),
         "## Limits\n\n" + _limits(metrics),
         f"## How to call it\n\n{_CALL}",
@@ -120,6 +122,14 @@ def _slices(slices: Mapping[str, Any]) -> str:
         )
     if len(rows) > _SHOWN_CLASSES:
         lines.append(f"\n{len(rows) - _SHOWN_CLASSES} more slices are in metrics.json.")
+    return "\n".join(lines)
+
+
+def _remedies(remedies: Mapping[str, Any]) -> str:
+    lines = [f"- {_cell(line)}" for line in describe_remedies(remedies)]
+    for title, (heading, *rows) in tables(remedies):
+        lines += ["", _cell(title), "", f"| {' | '.join(map(_cell, heading))} |", "|---" * len(heading) + "|"]
+        lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
     return "\n".join(lines)
 
 

@@ -116,6 +116,9 @@ class HeadStack:
         self._train = (share(train.vectors), share(train.targets))
         same = held is train
         self._held = self._train if same else (share(held.vectors), self._tf.constant(held.targets))
+        self._train_weights, self._held_weights = (
+            None if part.weights is None else self._tf.constant(part.weights[:, None]) for part in (train, held)
+        )
         self._mean, self._scale = self._tf.constant(mean), self._tf.constant(1 / std)
         self._widths = (len(mean), *hidden, classes)
         self._dropout, self._smoothing, self._batch, self._seed = dropout, smoothing, batch, seed
@@ -256,10 +259,11 @@ class HeadStack:
                 seed = tf.cast(adam.steps, tf.int32) + 1 + self._seed
                 inputs, wanted = self._standardised(tf.gather(vectors, rows)), tf.gather(targets, rows)
                 mask = tf.cast(tf.gather(used, rows), tf.float32)
+                counted = mask if self._train_weights is None else mask * tf.gather(self._train_weights, rows)
                 with tf.GradientTape() as tape:
                     logits = self._forward(adam.variables, inputs, seed)
                     losses, _ = self._losses(logits, wanted, class_weights, self._smoothing)
-                    mean = tf.reduce_sum(losses * mask, axis=0) / tf.maximum(tf.reduce_sum(mask, axis=0), 1)
+                    mean = tf.reduce_sum(losses * counted, axis=0) / tf.maximum(tf.reduce_sum(mask, axis=0), 1)
                     loss = tf.reduce_sum(mean)
                 adam.step(tape.gradient(loss, adam.variables), rates, l2)
 
@@ -280,6 +284,8 @@ class HeadStack:
                 logits = self._forward(adam.variables, self._standardised(tf.gather(vectors, block)))
                 losses, weights = self._losses(logits, tf.gather(targets, block), class_weights, 0.0)
                 mask = tf.cast(tf.gather(held, block), tf.float32)
+                if self._held_weights is not None:
+                    mask *= tf.gather(self._held_weights, block)
                 total += tf.reduce_sum(losses * mask, axis=0)
                 weight += tf.reduce_sum(weights * mask, axis=0)
             return total / weight
@@ -302,6 +308,11 @@ def share(array: npt.NDArray[Any]) -> Any:
     tf = import_tensorflow()
     usable = array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % ALIGNMENT == 0
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__()) if usable and array.size else tf.constant(array)
+
+
+def row_weights(examples: Examples) -> Array:
+    """Returns how much each row counts in the loss, ``float32[N]``."""
+    return np.ones(len(examples.targets), np.float32) if examples.weights is None else examples.weights
 
 
 def order_of_rows(

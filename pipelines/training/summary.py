@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.progress import duration
@@ -10,6 +10,7 @@ from pipelines.training.calibrate import describe_calibration
 from pipelines.training.curve_figure import most_to_gain
 from pipelines.training.label_errors import describe_label_errors
 from pipelines.training.leak_report import describe_leaks
+from pipelines.training.remedies import describe_remedies, tables
 from pipelines.training.thresholds import describe_decision
 
 _SHOWN = 10  # labels
@@ -34,6 +35,9 @@ def summarise(record: Mapping[str, Any]) -> str:
     lines += describe_decision(metrics.get("decision"))
     lines += describe_leaks(metrics.get("leaks"))
     lines += describe_label_errors(metrics.get("label_errors"))
+    lines += describe_remedies(metrics.get("remedies"))
+    for title, cells in tables(metrics.get("remedies")):
+        lines += [f"before and after: {title}", *_aligned(cells)]
     lines += _sweep_table(metrics["sweep"]) if "sweep" in metrics else []
     lines += _curve_lines(metrics["learning_curve"]) if "learning_curve" in metrics else []
     lines.append(f"{duration(record['seconds'])}; read {record['model']}/report.html and model_card.md")
@@ -47,14 +51,19 @@ def _sweep_table(sweep: Mapping[str, Any]) -> list[str]:
         rows.append(sweep["chosen"])
     names = list(rows[0])
     cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
     held = f"{sweep['folds']} folds" if sweep["folds"] else "the validation split"
     title = (
         f"sweep: {sweep['configurations']} configurations on {held} in {duration(sweep['seconds'])}; "
         "chosen is the simplest within one standard error of the best (all of them: sweep.csv)"
     )
+    return [title, *_aligned(cells)]
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """A line of each row, with columns below each other."""
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     texts = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in cells]
-    return [title, *("  " + text.rstrip() for text in texts)]
+    return ["  " + text.rstrip() for text in texts]
 
 
 def _curve_lines(curve: Mapping[str, Any]) -> list[str]:

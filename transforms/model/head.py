@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,15 +120,19 @@ class Head:
         """Maps scaled logits to probabilities."""
         return softmax(logits) if self.activation == "softmax" else sigmoid(logits)
 
-    def decide(self, probabilities: Array) -> npt.NDArray[np.bool_]:
+    def decide(self, probabilities: Array, values: Sequence[str] | None = None) -> npt.NDArray[np.bool_]:
         """Returns which labels each row is said to have, ``bool[N, C]``: as the decision says.
 
         Without one, of a softmax the most probable label, among equals the first; of sigmoids those that are as
         likely as not.
+
+        Args:
+          probabilities: ``float32[N, C]``.
+          values: of the attribute on which thresholds of slices depend, a row each; None when nobody knows any.
         """
         if self.activation == "sigmoid":
             return self.decision.decide_several(probabilities)
-        return self.decision.decide_one(probabilities)
+        return self.decision.decide_one(probabilities, values)
 
     def to_bytes(self) -> bytes:
         """The arrays as an ``.npz`` file, the same bytes for the same head."""

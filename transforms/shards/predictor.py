@@ -253,7 +253,9 @@ def prediction_rows(
     """
     labels = head.labels
     best = np.argsort(-probabilities, axis=1, kind="stable")
-    decided = head.decide(probabilities)
+    slices = head.decision.slices
+    values = None if slices is None else [attribute_of(image.reference, slices.attribute) for image in images]
+    decided = head.decide(probabilities, values)
     now = datetime.datetime.now(datetime.UTC)
     rows = []
     for image, ranked, row, chosen in zip(images, best, probabilities, decided, strict=True):
@@ -278,6 +280,11 @@ def prediction_rows(
             }
         )
     return rows
+
+
+def attribute_of(reference: ImageReference, name: str) -> str:
+    """Returns the value of an attribute of an image, empty for none."""
+    return dict(reference.attributes).get(name, "")
 
 
 def vertex_line(row: Mapping[str, Any]) -> str:

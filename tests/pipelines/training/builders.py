@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +83,7 @@ def make_table(
     golden: np.ndarray | None = None,
     views: Sequence[int] | None = None,
     run_id: str = "run",
-    attributes: Sequence[dict[str, str]] | None = None,
+    attributes: Sequence[Mapping[str, str]] | None = None,
 ) -> FeatureTable:
     """Makes a table, or adds to it, with one row a vector."""
     encoder = encoder or specification(vectors.shape[1])
@@ -106,7 +106,7 @@ def make_table(
         "height": [8] * count,
         "format": ["PNG"] * count,
         "byte_size": [100] * count,
-        "attributes": attributes or [{}] * count,
+        "attributes": list(attributes or [{}] * count),
         "source_fingerprint": [""] * count,
         "run_id": [run_id] * count,
         "embedding": vectors,
