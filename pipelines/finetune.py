@@ -52,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--start",
         metavar="MODEL",
-        help="the model that `heliograph train` made, MODEL or MODEL/<n> (default: the newest version of --model)",
+        help="the model that `heliograph train` made, MODEL, MODEL/<n> or MODEL@alias (default: the newest version of "
+        "--model)",
     )
     parser.add_argument(
         "--unfreeze",

@@ -59,12 +59,13 @@ def export_litert(model: ModelDirectory, flags: argparse.Namespace) -> dict[str,
             f"LiteRT's probabilities differ by {difference['largest']:.2g} from batch scoring's (at most "
             f"{TOLERANCE:g}); nothing is written, use the SavedModel in {model.path}"
         )
+    compared = list(map(filesystem.absolute, flags.input or ())) or "golden images"
     description = {
         **_describe(model),
         "file": output,
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
-        "difference": {**difference, "of": list(map(filesystem.absolute, flags.input or ())) or "golden images"},
+        "difference": {**difference, "to": "TensorFlow, float32", "of": compared},
     }
     system, path = filesystem.open_filesystem(output)
     try:

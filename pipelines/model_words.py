@@ -118,6 +118,7 @@ def _promote_words(record: Record) -> str:
     lines = comparison_table(record["check"]) if record["check"] else []
     if record["moved"]:
         before = "which had none before" if replaced is None else f"before: {replaced}"
+        before += "; there was nothing to compare it with" if record["unchecked"] else ""
         lines.append(f"{record['model']}@{alias} names version {version} now ({before})")
     return "\n".join(lines)
 
@@ -151,7 +152,7 @@ def _export_words(record: Record) -> str:
     return (
         f"{record['file']}: {record['bytes'] / 1e6:.1f} MB, uint8 {shape} (RGB, decoded and resized) to "
         f"{len(record['labels'])} probabilities\n"
-        f"probabilities differ from batch scoring's by at most {difference['largest']:.2g} on "
+        f"probabilities differ from batch scoring's (TensorFlow, float32) by at most {difference['largest']:.2g} on "
         f"{difference['images']:,} images, {percent(difference['same_answer'])} have the same first label\n"
         f"labels, preprocessing and difference: {record['file'].removesuffix('.tflite')}.json"
     )

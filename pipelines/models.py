@@ -127,7 +127,7 @@ def _promote(flags: argparse.Namespace) -> Record:
     current = made[-1].version if made else None
     record = {"model": base, "alias": alias, "version": candidate.version, "replaced": current, "refused": []}
     if current == candidate.version:
-        return record | {"moved": False}
+        return record | {"moved": False, "check": None}
     check = None
     if flags.input and current is not None:
         from pipelines.promotion import compare_models  # with Beam
@@ -136,7 +136,8 @@ def _promote(flags: argparse.Namespace) -> Record:
         record["refused"] = [row["images"] for row in check["table"] if row["worse"]]
     if not record["refused"]:
         aliases.move(base, alias, candidate.version, made[-1].number if made else 0, _now(), check)
-    return record | {"moved": not record["refused"], "check": check}
+    unchecked = bool(flags.input) and check is None
+    return record | {"moved": not record["refused"], "check": check, "unchecked": unchecked}
 
 
 def _rollback(flags: argparse.Namespace) -> Record:

@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     inputs.add_input_flags(parser, required=False)
     parser.add_argument("--store", help="score the stored features of this store instead; no image is read")
     options.add_version_flag(parser)
-    parser.add_argument("--model", required=True, help="MODEL for its newest version, MODEL/3 for that one")
+    parser.add_argument("--model", required=True, help="MODEL for its newest version, MODEL/3 or MODEL@alias")
     parser.add_argument("--output", required=True, metavar="DIR", help="where predictions_* and errors_* go")
     parser.add_argument("--format", default="parquet,jsonl", help=f"some of {','.join(FORMATS)}")
     parser.add_argument(

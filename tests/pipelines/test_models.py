@@ -43,6 +43,9 @@ def cells(tmp_path: Path) -> Path:
 def test_promote_roll_back_and_what_list_and_show_say(cells: Path, run: Run) -> None:
     status, out, _ = run("promote", f"{cells}/1", "--to", "production")
     assert (status, out) == (0, f"{cells}@production names version 1 now (which had none before)\n")
+    out = run("promote", cells, "--to", "first", "--input", cells)[1]
+    assert out.endswith("(which had none before; there was nothing to compare it with)\n")
+    shutil.rmtree(cells / "aliases" / "first")
     assert run("promote", cells, "--to", "production")[1] == f"{cells}@production names version 3 now (before: 1)\n"
     assert run("promote", cells, "--to", "production")[1] == f"{cells}@production names version 3 already\n"
     run("promote", f"{cells}@production", "--to", "canary")
