@@ -69,7 +69,7 @@ def add_stream_flags(parser: argparse.ArgumentParser) -> None:
         "--memory-limit",
         type=positive(float),
         metavar="GB",
-        help=f"above it features are read again for every pass (default: {_SHARE:.0%} of the machine's memory)",
+        help=f"above it features are read again for every pass (default: {_SHARE:.0%}% of the machine's memory)",
     )
 
 
