@@ -173,7 +173,9 @@ def split_features(
     for name in attributes:
         _check_attribute(name, examples["train"].values(name), features["train"], place)
     keys = [_unit(features["train"], row) for row in rows["train"]]
-    return _assemble(labels, foreign, examples, keys, place, warnings)
+    views = features["train"].view_ids
+    is_image = views[rows["train"]] == 0 if len(views) else np.ones(len(keys), np.bool_)
+    return _assemble(labels, foreign, examples, keys, is_image, place, warnings)
 
 
 def hold_out(targets: Targets, keys: Sequence[str], share: float = HELD_OUT_SHARE) -> npt.NDArray[np.bool_]:
@@ -241,6 +243,7 @@ def _assemble(
     foreign: tuple[str, ...],
     examples: dict[str, Examples],
     keys: list[str],
+    is_image: npt.NDArray[np.bool_],
     place: str,
     warnings: list[str],
 ) -> Splits:
@@ -249,8 +252,8 @@ def _assemble(
     if held_out:
         mask = hold_out(train.targets, keys)
         keys = [key for key, held in zip(keys, mask.tolist(), strict=True) if not held]
-        rows = len(train.targets)
-        validation, train = train.take(np.flatnonzero(mask)), train.take(np.flatnonzero(~mask))
+        held, images = np.flatnonzero(mask & is_image), int(is_image.sum())  # nobody measures on augmented views
+        validation, train = train.take(held), train.take(np.flatnonzero(~mask))
         counts = train.counts(len(labels))
         missing = [label for label, count in zip(labels, counts, strict=True) if not count]
         if not len(validation.targets) or missing:
@@ -259,7 +262,7 @@ def _assemble(
                 "out; embed more images, or with --split 80/10/10"
             )
         warnings.append(
-            f"the table has no validation split: {mask.sum()} of {rows} training images are held out for it"
+            f"the table has no validation split: {len(held)} of {images} training images are held out for it"
         )
     return Splits(
         labels=labels,

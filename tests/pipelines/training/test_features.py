@@ -142,6 +142,21 @@ def test_a_table_is_read_by_split_and_augmented_views_only_train(tmp_path: Path)
     assert sorted(splits.train.targets.tolist()) == [0, 0, 1, 1]
 
 
+def test_who_is_held_out_is_measured_without_views_and_no_fold_parts_an_image_from_them(tmp_path: Path) -> None:
+    labels = [["a"], ["b"]] * 30
+    table = make_table(
+        tmp_path, vectors(180), [label for label in labels for _ in range(3)], ["train"] * 180, views=[0, 1, 2] * 60
+    )
+    splits = read_splits(table)
+    held = splits.validation.vectors[:, 0] // 2
+    assert splits.held_out
+    assert len(held) == 8
+    assert (held % 3 == 0).all()
+    learned = splits.train.vectors[:, 0] // 2
+    assert sorted(learned // 3) == sorted(np.repeat(np.setdiff1d(np.arange(60), held // 3), 3))
+    assert all(len(set(splits.folds[learned // 3 == image])) == 1 for image in set(learned // 3))
+
+
 def test_one_picture_with_two_labels_is_told() -> None:
     twice = features(vectors(3), [["cat"], ["dog"], ["dog"]], contents=["a", "a", "b"])
     splits = split(twice, features(vectors(2, 10), [["cat"], ["dog"]], contents=["b", "c"]))
