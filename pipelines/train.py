@@ -146,7 +146,10 @@ def _fit(
     make = outcome.from_stream if configuration.stream.is_beyond(table) else outcome.from_memory
     found = make(table, configuration.fit, configuration.lab, configuration.checks, configuration.remedies)
     command = _command(configuration, table.version)
-    page = report_files(Trained(model=configuration.model, digest=digest, table=table, command=command, **vars(found)))
+    place, trust = configuration.model, configuration.trust_model
+    page = report_files(
+        Trained(model=place, digest=digest, table=table, command=command, trust_model=trust, **vars(found))
+    )
     return assemble.Training(
         source=assemble.Source(specification=table.specification, golden=table.golden, data=data, digest=digest),
         head=found.head,

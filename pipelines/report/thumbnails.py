@@ -37,7 +37,7 @@ def thumbnails(uris: Sequence[str]) -> list[str | None]:
     found: dict[str, str | None] = {}
     containers: dict[str, set[str]] = collections.defaultdict(set)
     for uri in uris:
-        found[uri] = _picture(functools.partial(_read, uri))
+        found[uri] = _picture(functools.partial(read_image, uri))
         if found[uri] is None and "#" in uri:
             containers[uri.rpartition("#")[0]].add(uri)
     for container, members in containers.items():
@@ -79,7 +79,8 @@ def _picture(read: Callable[[], bytes | None]) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _read(uri: str) -> bytes | None:
+def read_image(uri: str) -> bytes | None:
+    """Returns the content of a file of its own; None when there is none, or it is too large."""
     filesystem, path = open_filesystem(uri)
     found = filesystem.get_file_info(path)
     if found.type != fs.FileType.File or not 0 < (found.size or 0) <= DEFAULT_LIMITS.max_bytes:

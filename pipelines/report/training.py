@@ -17,6 +17,7 @@ from pipelines.report.page import REPORT, Page, Section, render
 from pipelines.report.projection import POINTS
 from pipelines.report.sections.checks import checks
 from pipelines.report.sections.embedding_map import embedding_map
+from pipelines.report.sections.heat_maps import heat_maps
 from pipelines.report.sections.learning_curve import learning_curves
 from pipelines.report.sections.sweep import sweep
 from pipelines.report.sections.warnings import warnings
@@ -70,6 +71,7 @@ class Trained:
       metrics: of metrics.json.
       files: further files of the model's directory, by name.
       command: that repeats it.
+      trust_model: load an encoder that carries code.
     """
 
     model: str
@@ -79,6 +81,7 @@ class Trained:
     metrics: Mapping[str, Any]
     files: Mapping[str, bytes]
     command: str
+    trust_model: bool = False
 
 
 def report_files(trained: Trained) -> dict[str, bytes]:
@@ -113,6 +116,7 @@ def training_page(trained: Trained) -> Page:
         sections=[
             warnings(_warnings(metrics, len(held_out.image_uris), figures["rows"], split)),
             *(measured(found, GALLERY) if found else []),
+            _heat(trained, found) if found else None,
             checks(metrics, trained.files),
             learning_curves(metrics.get("learning_curve")),
             sweep(metrics.get("sweep"), trained.files.get("sweep.csv")),
@@ -188,6 +192,12 @@ def _warnings(metrics: Mapping[str, Any], measured_on: int, rows: int, split: st
     elif measured_on < rows:
         more = [f"this page measures on a sample of {measured_on:,} of {rows:,} {split} images"]
     return [*metrics["warnings"], *more]
+
+
+def _heat(trained: Trained, found: Mapping[str, Any]) -> Section | None:
+    """Heat maps of the worst errors, then of the least confident."""
+    images = {image["image_uri"]: image for name in ("worst_errors", "least_confident") for image in found[name]}
+    return heat_maps(trained.head, trained.table.specification, trained.trust_model, list(images.values()))
 
 
 def _map(trained: Trained) -> Section | None:

@@ -92,7 +92,7 @@ class Looker:
         if gradient is not None:
             heat = np.maximum((last * tf.reduce_mean(gradient, (1, 2), keepdims=True)).numpy()[0].sum(axis=-1), 0)
         shown = {layer.name: _maps(values.numpy()[0]) for layer, values in zip(self.chosen, maps, strict=True)}
-        return Seen(heat=_overlay(pixels, heat), predicted=predicted, maps=shown)
+        return Seen(heat=overlay(pixels, heat), predicted=predicted, maps=shown)
 
 
 def sheet(tiles: list[Picture], columns: int = _COLUMNS) -> Picture:
@@ -123,7 +123,7 @@ def _stretch(values: npt.NDArray[np.float32]) -> Picture:
     return ((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
 
 
-def _overlay(pixels: Picture, heat: npt.NDArray[np.float32]) -> Picture:
+def overlay(pixels: Picture, heat: npt.NDArray[np.float32]) -> Picture:
     """The picture in grey, with red where the heat is."""
     height, width = pixels.shape[:2]
     grown = np.asarray(Image.fromarray(_stretch(heat)).resize((width, height), Image.Resampling.BILINEAR))

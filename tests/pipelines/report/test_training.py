@@ -102,3 +102,9 @@ def test_nothing_hostile_runs_and_all_can_use_it(browser: Browser, trained: Trai
         assert shown.get_by_role("heading", name="Labels that are probably wrong").is_visible()
     assert serious_findings(browser, report) == []
     assert serious_findings(browser, tmp_path / "label_errors.html") == []
+
+
+def test_heat_maps_are_drawn_of_images_that_can_be_read(model: Path) -> None:
+    page = (model / "1" / "report.html").read_text()
+    section = page[page.index('<section id="heat"') : page.index('<section id="checks"')]
+    assert section.count("The same with red") == section.count('<img src="data:image/jpeg;base64,') > 0
