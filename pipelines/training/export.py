@@ -53,7 +53,7 @@ def build_served_model(head: Head, specification: EncoderSpecification, trust_mo
             self.encoder = encoder
             self.layers = [[tf.Variable(array, trainable=False) for array in layer] for layer in head.folded]
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="key"), strings])
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="key"), strings], autograph=False)
         def serve(self, key: Any, image_bytes: Any) -> dict[str, Any]:
             """Classifies encoded images; one that is broken or of a format not served fails the call."""
             images = _check_batch(key, image_bytes)
@@ -63,12 +63,12 @@ def build_served_model(head: Head, specification: EncoderSpecification, trust_mo
             several = {} if head.activation == "softmax" else {"predicted": predicted}
             return {"key": key, "prediction": labels, "scores": scores, **several}
 
-        @tf.function(input_signature=[])
+        @tf.function(input_signature=[], autograph=False)
         def read_labels(self) -> dict[str, Any]:
             """Returns the labels in the order of the scores."""
             return {"labels": tf.constant(head.labels)}
 
-        @tf.function(input_signature=[strings])
+        @tf.function(input_signature=[strings], autograph=False)
         def logits(self, image_bytes: Any) -> Any:
             """Maps encoded images to logits, divided by the temperature."""
             *hidden, (weights, bias) = self.layers
