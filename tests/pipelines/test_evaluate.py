@@ -35,8 +35,13 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> str:
     directory = tmp_path_factory.mktemp("example") / "predictions"
     rows, _, _ = random_rows(300, 4)
     path = _predictions(directory, rows)
-    errors = pa.table({"error_class": ["CORRUPT", "EMPTY", "CORRUPT"]})
-    pq.write_table(errors, directory / "errors_0.parquet")
+    letters = [("CORRUPT", "/a.jpg", "cut off"), ("EMPTY", "/b.jpg", "no bytes"), ("CORRUPT", "/c.jpg", "cut off")]
+    columns = dict(
+        zip(("error_class", "image_uri", "error_message"), map(list, zip(*letters, strict=True)), strict=True)
+    )
+    pq.write_table(pa.table(columns), directory / "errors_0.parquet")
+    record = {"seconds": 2.0, "scored": 300, "images_per_second": 150.0}
+    (directory / "run.json").write_text(json.dumps(record))
     return path
 
 
@@ -58,6 +63,9 @@ def test_evaluate_writes_metrics_page_and_record(
     page = (tmp_path / "report/report.html").read_text()
     assert f'data-run="{record["run_id"]}"' in page
     assert f"heliograph evaluate --predictions {example} --output {tmp_path}/report" in page
+    assert "/b.jpg" in page
+    assert "no bytes" in page
+    assert "How fast it was" in page
     output = capsys.readouterr().out
     assert f"{metrics['overall']['accuracy']:.1%} of 300 predictions are right" in output
     assert f"report: {tmp_path}/report/report.html" in output
