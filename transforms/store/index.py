@@ -6,7 +6,7 @@ import bisect
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +15,13 @@ import pyarrow.parquet as pq
 
 from transforms.files.filesystem import open_filesystem
 from transforms.files.runs import RUN_ROWS, KeyRange, Run, read_range, split_ranges, write_run
-from transforms.images.augment import Views
 from transforms.store.delta import DataFile
 from transforms.store.read import file_errors, vectors_of
 from transforms.store.schema import VIEWS_KEY, conform, feature_schema, subset
 from transforms.store.table import FeatureTable
+
+if TYPE_CHECKING:
+    from transforms.images.augment import Views
 
 ROWS_IN_MEMORY = 5_000_000
 """Of a table whose index each worker holds, 120 MB; for a larger one the graph sorts the digests into files."""

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,6 @@ from deltalake.exceptions import DeltaError
 
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import CommitError, StoreError
-from transforms.images.augment import Views
 from transforms.store import commit, delta
 from transforms.store.commit import Committed
 from transforms.store.delta import DataFile
@@ -29,6 +29,9 @@ from transforms.store.schema import (
 )
 from transforms.store.supersede import Superseded
 from transforms.store.write import Part
+
+if TYPE_CHECKING:
+    from transforms.images.augment import Views
 
 __all__ = ["Committed", "DataFile", "FeatureTable", "Part"]
 
@@ -122,6 +125,8 @@ class FeatureTable:
     @property
     def views(self) -> Views:
         """Which views an embed run makes of the training split when it is not told; at first none."""
+        from transforms.images.augment import Views  # whoever only reads vectors needs no Pillow
+
         kept = json.loads(self._log.metadata().configuration.get(VIEWS_KEY, "{}"))
         return Views(**{name: kept[name] for name in ("count", "policy") if name in kept})
 
