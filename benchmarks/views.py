@@ -1,11 +1,15 @@
 """What augmented views bring when labels are few: ELPV, a linear head, five draws of the labelled images.
 
-Usage: python benchmarks/views.py [--views 4] [--tests 500]     (needs elpv-dataset and scikit-learn)
+    python benchmarks/views.py --directory /tmp/views [--views 4] [--tests 500]     (needs elpv-dataset, scikit-learn)
+
+The vectors are those that ``heliograph embed --views`` writes, and what ``--tta`` averages: every cell is of the
+training split there, and the draws decide who is learned from. A second run embeds nothing again.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 from elpv_dataset.utils import load_dataset
@@ -14,9 +18,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from transforms.encoders.engines import choose_engine
-from transforms.encoders.resolve import load_encoder, resolve_encoder
-from transforms.shards.views import ViewsEncoder
+from pipelines import embed
+from transforms.store.catalog import open_table
+from transforms.store.read import read_features
 
 LABELLED = (20, 50, 150)
 DRAWS = 5
@@ -24,11 +28,12 @@ DRAWS = 5
 
 def main() -> None:
     """Prints a table: accuracy by labelled images, without views, with views in training, in testing, in both."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--directory", type=Path, required=True, help="for the images and the store")
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--tests", type=int, default=500)
     flags = parser.parse_args()
-    vectors, labels = encode(flags.tests + 2 * max(LABELLED), flags.views)
+    vectors, labels = encode(flags.directory, flags.tests + 2 * max(LABELLED), flags.views)
     tests, pool = np.arange(flags.tests), np.arange(flags.tests, len(labels))
     print("| labelled images | head | with views in training | with `--tta` | with both |\n|---|---|---|---|---|")
     for count in LABELLED:
@@ -37,16 +42,24 @@ def main() -> None:
         print(f"| {count} | {' | '.join(cells)} |", flush=True)
 
 
-def encode(count: int, views: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns ``float32[count, 1 + views, D]`` and whether each cell is defective."""
+def encode(directory: Path, count: int, views: int) -> tuple[np.ndarray, np.ndarray]:
+    """Embeds some cells; returns ``float32[count, 1 + views, D]`` and whether each cell is defective."""
     images, probability, _ = load_dataset()
     chosen = np.random.default_rng(0).permutation(len(images))[:count]
-    specification = choose_engine(resolve_encoder()).specification
-    encoder = ViewsEncoder(load_encoder(specification), views, "texture")
-    side = specification.preprocessing.height
-    pixels = [np.asarray(Image.fromarray(images[i]).convert("RGB").resize((side, side), 2)) for i in chosen]
-    vectors = [encoder.encode(np.stack(pixels[start : start + 64])) for start in range(0, count, 64)]
-    return np.concatenate(vectors), probability[chosen] >= 0.5
+    directory.mkdir(parents=True, exist_ok=True)
+    for index in chosen:
+        if not (place := directory / f"{index}.png").exists():
+            Image.fromarray(images[index]).save(place)
+    manifest, store = directory / "cells.csv", directory / "store"
+    manifest.write_text("\n".join(["uri,split", *(f"{index}.png,train" for index in chosen), ""]))
+    given = ["--input", manifest, "--store", store, "--views", views, "--augment", "texture"]
+    if embed.main(list(map(str, given))):
+        raise SystemExit(1)
+    found = read_features(open_table(str(store)), columns=["image_uri", "view_id"])
+    keys = zip((int(Path(uri).stem) for uri in found.image_uris), found.view_ids.tolist(), strict=True)
+    rows = {key: row for row, key in enumerate(keys)}
+    order = [[rows[index, view] for view in range(1 + views)] for index in chosen.tolist()]
+    return found.embeddings[order], probability[chosen] >= 0.5
 
 
 def draw(vectors: np.ndarray, labels: np.ndarray, tests: np.ndarray, pool: np.ndarray, count: int, seed: int) -> list:

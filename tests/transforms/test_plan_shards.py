@@ -16,6 +16,7 @@ from tests.flags import BEAM_FLAGS
 from transforms.errors import OptionError
 from transforms.files import runs
 from transforms.files.runs import read_rows
+from transforms.images.augment import Views
 from transforms.list_images import ListImages
 from transforms.plan_shards import PlanShards
 from transforms.shards import plan as planning
@@ -98,6 +99,28 @@ def test_an_unchanged_image_costs_nothing(plan: Planner) -> None:
     planned = plan([CAT], stored=CAT._replace(split="train"))
     assert planned.counts == {"listed": 1, "reused": 1}
     assert todo(planned) == []
+
+
+@pytest.mark.parametrize(
+    ("split", "there", "state"),
+    [
+        ("train", 2, "reused"),
+        ("train", 0, "augmented"),
+        ("train", 1, "augmented"),
+        ("train", 3, "augmented"),
+        ("test", 0, "reused"),
+        ("test", 2, "augmented"),
+    ],
+)
+def test_who_lacks_views_or_has_too_many_is_done_again(directory: str, split: str, there: int, state: str) -> None:
+    views = Views(count=2, policy="texture")
+    stored = CAT._replace(split=split)
+    for keys, expected in (([views.key] * there, state), (["other"] * there, "augmented" if there else state)):
+        known = known_row(stored, CAT.image_id, "content", ["/p/"], None, keys, views)
+        rows = table([listed_row(CAT)], LISTED_SCHEMA)
+        planned = plan_range(rows, table([known], KNOWN_SCHEMA), None, directory)
+        assert planned.counts == {"listed": 1, expected: 1}
+        assert todo(planned) == ([] if expected == "reused" else [(CAT, True)])
 
 
 @pytest.mark.parametrize(

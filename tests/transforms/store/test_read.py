@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 
 from tests.transforms.store import builders
 from transforms.errors import StoreError
-from transforms.store.read import iterate, read_features, read_file, vectors_of
+from transforms.store.read import count_images, iterate, read_features, read_file, vectors_of
 from transforms.store.table import FeatureTable
 from transforms.store.write import PartWriter
 
@@ -113,6 +113,7 @@ def test_known_rows_of_a_file(table: FeatureTable) -> None:
     assert known[0].schema.names == KNOWN_COLUMNS
     rows = pa.Table.from_batches(known).to_pylist()
     assert len(rows) == 3000, "one row an image, whatever its views"
+    assert sum(map(count_images, table.data_files())) == 3000
     assert rows[2501] == {
         "image_id": builders.image_id(2501),
         "source_fingerprint": "2501-0",
