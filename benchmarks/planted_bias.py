@@ -1,6 +1,7 @@
 """A data set with a planted bias, to show what the remedies of ``heliograph train`` do.
 
     python benchmarks/planted_bias.py DIRECTORY [--seed N]     writes the pictures and manifest.csv
+    python benchmarks/planted_bias.py DIRECTORY --measure 5    embeds five of them and trains with each remedy
 
 Each picture shows grains on a plate under a cool or a warm lamp; in half of them a dark crack runs over the plate. In
 the training split nearly all pictures under the warm lamp are cracked and nearly all under the cool lamp are sound; in
@@ -11,16 +12,35 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+
+from pipelines import embed
+from pipelines.training import outcome
+from pipelines.training.checks import CheckSettings
+from pipelines.training.fit_settings import FitSettings
+from pipelines.training.lab import LabSettings
+from pipelines.training.leaks import OFF, LeakSettings
+from pipelines.training.mindiff import MinDiff
+from pipelines.training.remedy_settings import RemedySettings
+from transforms.store.catalog import open_table
 
 LABELS, LAMPS = ("cracked", "sound"), ("cool", "warm")
 SIZES = {"train": 1000, "validation": 600, "test": 1000}
 PLANTED = 0.95
 """Share of the training pictures whose lamp goes with their label."""
+
+WITHOUT_LEAKS = CheckSettings(leaks=LeakSettings(action=OFF))
+MINDIFF = MinDiff(attribute="lamp", values=("warm",), label="cracked")
+REMEDIES = {
+    "--rebalance": RemedySettings(rebalance="lamp", positive_label="cracked"),
+    "--mindiff": RemedySettings(mindiff=MINDIFF, positive_label="cracked"),
+    "--slice-thresholds": RemedySettings(slice_thresholds="lamp", positive_label="cracked"),
+}
 
 
 class Picture(NamedTuple):
@@ -93,13 +113,96 @@ def write(directory: Path, seed: int) -> Path:
     return manifest
 
 
+def measure(directory: Path, seeds: int) -> list[dict[str, Any]]:
+    """Embeds the sets of some seeds and trains with each remedy; returns figures of the test split, kept as JSON."""
+    results = directory / "results.jsonl"
+    rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    for seed in range(seeds):
+        place = directory / str(seed)
+        manifest = write(place / "images", seed)
+        if not (place / "store").exists():
+            embed.main(["--input", str(manifest), "--store", str(place / "store")])
+        table = open_table(str(place / "store"), None, None)
+        for name, remedies in REMEDIES.items():
+            if any((row["seed"], row["remedy"]) == (seed, name) for row in rows):
+                continue
+            found = outcome.from_memory(table, FitSettings(), LabSettings(), WITHOUT_LEAKS, remedies)
+            stages = found.metrics["remedies"]["before_and_after"][-1]["stages"]
+            rows.append({"seed": seed, "remedy": name, "before": figures(stages[0]), "after": figures(stages[-1])})
+            with results.open("a") as stream:
+                stream.write(json.dumps(rows[-1]) + "\n")
+    return rows
+
+
+def figures(stage: dict[str, Any]) -> dict[str, float]:
+    """Accuracy and gap of a stage, and the false positive rate under each lamp."""
+    rates = {entry["value"]: entry["false_positive_rate"]["value"] for entry in stage["slices"]}
+    return {"accuracy": stage["accuracy"]["value"], "gap": stage["false_positive_rate_gap"]["value"], **rates}
+
+
+def table_of(rows: list[dict[str, Any]]) -> str:
+    """Returns the means over seeds as Markdown, with the least and the largest gap."""
+    lines = [
+        "| | accuracy | false positive rate, cool | warm | gap (least to largest of the seeds) |",
+        "|---|---|---|---|---|",
+    ]
+    first = [row["before"] for row in rows if row["remedy"] == "--rebalance"]
+    for name, found in [
+        ("without", first),
+        *((name, [r["after"] for r in rows if r["remedy"] == name]) for name in REMEDIES),
+    ]:
+        mean = {key: sum(entry[key] for entry in found) / len(found) for key in found[0]}
+        gaps = [entry["gap"] for entry in found]
+        lines.append(
+            f"| {name} | {mean['accuracy']:.3f} | {mean['cool']:.3f} | {mean['warm']:.3f} | "
+            f"{mean['gap']:.3f} ({min(gaps):.3f} to {max(gaps):.3f}) |"
+        )
+    return "\n".join(lines)
+
+
+def chart(rows: list[dict[str, Any]]) -> str:
+    """Returns the gap of each seed before and after as SVG: a dot a seed, a bar for the mean."""
+    groups = [("without", [row["before"]["gap"] for row in rows if row["remedy"] == "--rebalance"])]
+    groups += [(name, [row["after"]["gap"] for row in rows if row["remedy"] == name]) for name in REMEDIES]
+    top, parts = max(max(gaps) for _, gaps in groups) * 1.1, []
+    for place, (name, gaps) in enumerate(groups):
+        y, mean = 34 + 44 * place, sum(gaps) / len(gaps)
+        parts.append(f'<text x="150" y="{y + 5}" text-anchor="end">{name}</text>')
+        parts.append(f'<rect x="160" y="{y - 11}" width="{400 * mean / top:.1f}" height="22" fill="#a8c5e5"/>')
+        parts += [f'<circle cx="{160 + 400 * gap / top:.1f}" cy="{y}" r="4" fill="#1f5fa8"/>' for gap in gaps]
+        parts.append(f'<text x="575" y="{y + 5}">{mean:.3f}</text>')
+    title = "Gap between the false positive rates under the two lamps: mean (bar) and seeds (dots)"
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 210" width="640" height="210" role="img" '
+        f'font-family="sans-serif" font-size="13"><title>{title}</title><rect width="100%" height="100%" fill="#fff"/>'
+        f'{"".join(parts)}<text x="160" y="202" font-size="12">{title}</text></svg>\n'
+    )
+
+
+def sheet() -> Image.Image:
+    """Returns training pictures of each label (rows) as they come, cracked first, side by side."""
+    found = draw_set(0, {"train": 60})
+    rows = [np.concatenate([one.pixels for one in found if one.label == label][:12], axis=1) for label in LABELS]
+    return Image.fromarray(np.concatenate(rows))
+
+
 def main() -> None:
-    """Writes the data set that the command line asks for."""
+    """Writes the data set that the command line asks for, or measures the remedies."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--measure", type=int, metavar="SEEDS", help="embed so many sets, train, print the table")
+    parser.add_argument("--pictures", type=Path, help="where the chart and the sheet of pictures go")
     flags = parser.parse_args()
-    print(write(flags.directory, flags.seed))
+    if not flags.measure:
+        print(write(flags.directory, flags.seed))
+        return
+    rows = measure(flags.directory, flags.measure)
+    print(table_of(rows))
+    if flags.pictures:
+        flags.pictures.mkdir(parents=True, exist_ok=True)
+        (flags.pictures / "planted_bias.svg").write_text(chart(rows))
+        sheet().save(flags.pictures / "planted_bias.jpg", quality=85)
 
 
 if __name__ == "__main__":
