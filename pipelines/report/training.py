@@ -19,6 +19,7 @@ from pipelines.report.sections.checks import checks
 from pipelines.report.sections.embedding_map import embedding_map
 from pipelines.report.sections.heat_maps import heat_maps
 from pipelines.report.sections.learning_curve import learning_curves
+from pipelines.report.sections.remedies import remedies
 from pipelines.report.sections.sweep import sweep
 from pipelines.report.sections.warnings import warnings
 from pipelines.report.table_sample import sample_rows
@@ -117,6 +118,7 @@ def training_page(trained: Trained) -> Page:
             warnings(_warnings(metrics, len(held_out.image_uris), figures["rows"], split)),
             *(measured(found, GALLERY) if found else []),
             _heat(trained, found) if found else None,
+            remedies(metrics.get("remedies")),
             checks(metrics, trained.files),
             learning_curves(metrics.get("learning_curve")),
             sweep(metrics.get("sweep"), trained.files.get("sweep.csv")),

@@ -14,6 +14,7 @@ from pipelines.training import outcome
 from pipelines.training.checks import CheckSettings
 from pipelines.training.fit_settings import FitSettings
 from pipelines.training.lab import LabSettings
+from pipelines.training.remedy_settings import RemedySettings
 from pipelines.training.sweep_settings import SweepSettings
 from tests.pipelines.report.browsing import is_too_wide, opened, serious_findings
 from tests.pipelines.training.builders import make_table
@@ -40,7 +41,7 @@ def table_of(store: Path, splits: tuple[str, ...] = ("train", "train", "train", 
 
 
 def trained_on(table: FeatureTable, model: Path, lab: LabSettings = LabSettings()) -> Trained:  # noqa: B008
-    found = outcome.from_memory(table, FIT, lab, CheckSettings(label_errors=True))
+    found = outcome.from_memory(table, FIT, lab, CheckSettings(label_errors=True), RemedySettings())
     return Trained(model=str(model), digest="0123", table=table, command="heliograph train", **vars(found))
 
 
