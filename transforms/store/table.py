@@ -140,10 +140,14 @@ class FeatureTable:
             return
         kept = {**dataclasses.asdict(views), "key": views.key, "seed": views.SEED_RULE}
         words = {"heliograph.by": commit.author(), "heliograph.operation": "keep views"}
-        with delta.errors_as(CommitError, f"{self.path} cannot be changed"):
-            delta.open_delta(self.path).alter.set_table_properties(
-                {VIEWS_KEY: json.dumps(kept)}, False, commit_properties=CommitProperties(custom_metadata=words)
-            )
+        try:
+            with delta.errors_as(CommitError, f"{self.path} cannot be changed"):
+                delta.open_delta(self.path).alter.set_table_properties(
+                    {VIEWS_KEY: json.dumps(kept)}, False, commit_properties=CommitProperties(custom_metadata=words)
+                )
+        except CommitError:
+            if FeatureTable.open(self.path).views != views:  # else another run has written the same
+                raise
 
     def data_files(self) -> list[DataFile]:
         """Returns the files that are live at this version, sorted by path."""
