@@ -78,8 +78,9 @@ def main() -> None:
             if not results.find(name, seed):
                 results.add(name, seed, run(name, flags.data, source, root, seed))
     print(table(results, flags.methods))
-    panels = [(name, [row["history"] for row in results.find(name) if row["history"]]) for name in flags.methods]
-    (root / "curves.svg").write_text(curves_svg(f"Accuracy by epoch on {flags.data}", [p for p in panels if p[1]]))
+    panels = [(name, [row["history"] for row in results.find(name)]) for name in flags.methods]
+    if drawn := [(name, runs) for name, runs in panels if runs and runs[0]]:
+        (root / "curves.svg").write_text(curves_svg(f"Accuracy by epoch on {flags.data}", drawn))
 
 
 def write_fashion(root: Path) -> list[str]:
