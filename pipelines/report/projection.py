@@ -7,13 +7,13 @@ import numpy.typing as npt
 
 from transforms.model.head import Array
 
-POINTS = 1000
+POINTS = 500
 """Vectors on a map at most."""
 
 LEAST = 10
 """Fewer make no map."""
 
-COMPONENTS, PERPLEXITY, ITERATIONS = 50, 30, 500
+COMPONENTS, PERPLEXITY, ITERATIONS = 50, 30, 400
 
 
 def project(vectors: Array) -> npt.NDArray[np.float32] | None:
