@@ -112,12 +112,12 @@ def split_cells(cells: Iterable[Cell]) -> dict[Cell, str]:
 
 
 def write_manifest(path: Path, cells: Iterable[Cell], splits: dict[Cell, str]) -> None:
-    """Writes a manifest with the columns uri, label, split, cell_type and defect_probability."""
+    """Writes a manifest with the columns uri, label, split and cell_type; the probability would tell the label."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["uri", "label", "split", "cell_type", "defect_probability"])
+    writer.writerow(["uri", "label", "split", "cell_type"])
     for cell in cells:
-        writer.writerow([cell.path, cell.label, splits[cell], cell.cell_type, f"{cell.probability:.2f}"])
+        writer.writerow([cell.path, cell.label, splits[cell], cell.cell_type])
     from pyarrow import fs
 
     write_atomically(fs.LocalFileSystem(), str(path), text.getvalue().encode())

@@ -45,7 +45,6 @@ def test_the_manifest(tmp_path: Path) -> None:
         "label": "defective",
         "split": "test",
         "cell_type": "mono",
-        "defect_probability": "0.67",
     }
 
 
