@@ -106,6 +106,7 @@ def _handler() -> type:
         """Holds a lock while it writes, so that what was looked up still holds then."""
 
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
         _refused = False
 
         def do_GET(self) -> None:
