@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: venv demo data test test-twice test-consumers check format lock clean
+.PHONY: venv demo data test test-slow test-twice test-consumers check format lock clean
 
 venv: $(VENV)/.installed
 
@@ -29,7 +29,11 @@ demo: venv data
 # Chromium opens the reports in the tests.
 test: venv data
 	bash tests/system_packages.sh chromium=chromium
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# The whole flow against emulators of object stores.
+test-slow: venv
+	$(BIN)/python -m pytest -n 2 -m slow
 
 # Beam runs every bundle twice: a side effect that is not idempotent shows.
 test-twice: venv

@@ -13,6 +13,8 @@ from tests.image_sets import samples, webdataset
 from tests.pipelines.training.builders import save_tiny_encoder
 from transforms.files.filesystem import open_filesystem, read_bytes
 
+pytestmark = pytest.mark.slow
+
 IMAGES = samples(24)
 
 
