@@ -26,11 +26,14 @@ from transforms.store.dead_letters import read_dead_letters
 from transforms.store.read import Features
 from transforms.store.table import FeatureTable
 
-COMPARED = 2000
+COMPARED = 1000
 """New images that are compared with each other and with as many earlier ones."""
 
 EXAMPLES = 5
 """Dead letters of a class that are shown."""
+
+LEAST_NEW = 0.02
+"""Share of a table's rows that a run adds at least to get a map; with fewer it is the map of the run before."""
 
 PICTURES = 80
 """Points of the map with a thumbnail."""
@@ -169,8 +172,10 @@ def _advice(record: Mapping[str, Any], seen: _Look, labels: Sequence[str]) -> li
 
 
 def _map(seen: _Look) -> Section | None:
-    """New and earlier images in the proportion that they have in the table."""
+    """New and earlier images in the proportion that they have in the table; None where hardly any is new."""
     every = max(seen.counts.rows, 1)
+    if seen.earlier.image_uris and seen.counts_of_run.rows < LEAST_NEW * every:
+        return None
     wanted = POINTS if not seen.earlier.image_uris else min(-(-POINTS * seen.counts_of_run.rows // every), POINTS)
     new = list(range(len(seen.new.image_uris)))[:wanted]
     earlier = list(range(len(seen.earlier.image_uris)))[: POINTS - len(new)]
