@@ -16,7 +16,7 @@ from transforms.encoders.golden import golden_images
 from transforms.encoders.handle import Kind, parse_handle
 from transforms.encoders.keras_models import flat_layers
 from transforms.encoders.network import BGR, Network, encode_images
-from transforms.encoders.networks import open_network
+from transforms.encoders.networks import open_again
 from transforms.encoders.specification import EncoderSpecification
 from transforms.encoders.tensorflow_runtime import first_line, import_keras, import_tensorflow, loading_errors
 from transforms.errors import EncoderError
@@ -97,18 +97,12 @@ def open_trainable(specification: EncoderSpecification, trust_model: bool = Fals
       EncoderError: it cannot be loaded, or not be trained, and why.
     """
     size = specification.preprocessing
-    handle = parse_handle(specification.source)
-    if handle.kind is Kind.DEFAULT:
+    if parse_handle(specification.source).kind is Kind.DEFAULT:
         model = efficientnet_lite0.build_model(
             efficientnet_lite0.read_weights(), height=size.height, width=size.width, folded=False
         )
         return _keras_encoder(_from_pixels(model, specification, "float32"))
-    network = open_network(
-        handle,
-        image_size=(size.height, size.width),
-        trust_model=trust_model,
-        expected_sha256=specification.weights_sha256,
-    )
+    network = open_again(specification, trust_model)
     if network.model is None:
         encoder = _saved_model_encoder(specification, network)
     elif network.channels_first:

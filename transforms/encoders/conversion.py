@@ -141,20 +141,13 @@ def convert(specification: EncoderSpecification, trust_model: bool, directory: p
       EncoderError: the network cannot be loaded.
     """
     from transforms.encoders.frozen import freeze, load_frozen
-    from transforms.encoders.handle import parse_handle
-    from transforms.encoders.networks import open_network
+    from transforms.encoders.networks import open_again
     from transforms.encoders.tensorflow_runtime import first_line, import_tensorflow
 
     tensorflow = import_tensorflow()
     original = reference(specification)
     np.save(directory / "golden.npy", load_frozen(original, trust_model).encode(golden_images(original)))
-    size = original.preprocessing
-    network = open_network(
-        parse_handle(original.source),
-        image_size=(size.height, size.width),
-        trust_model=trust_model,
-        expected_sha256=original.weights_sha256,
-    )
+    network = open_again(original, trust_model)
     function = freeze(original, network, batch=1)
     converter = tensorflow.lite.TFLiteConverter.from_concrete_functions([function], trackable_obj=network.trackable)
     try:

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from transforms.encoders.encoder import Pixels, Vectors, check_pixels
-from transforms.encoders.handle import parse_handle
 from transforms.encoders.network import Network, encode_images
-from transforms.encoders.networks import open_network
+from transforms.encoders.networks import open_again
 from transforms.encoders.specification import EncoderSpecification
 from transforms.encoders.tensorflow_runtime import first_line, import_tensorflow, loading_errors
 from transforms.errors import EncoderError
@@ -61,12 +60,7 @@ def load_frozen(
     """
     import_tensorflow(threads)
     size = specification.preprocessing
-    network = open_network(
-        parse_handle(specification.source),
-        image_size=(size.height, size.width),
-        trust_model=trust_model,
-        expected_sha256=specification.weights_sha256,
-    )
+    network = open_again(specification, trust_model)
     try:
         encoder = FrozenEncoder(specification, network)
         vectors = encoder.encode(np.zeros((1, size.height, size.width, 3), np.uint8))

@@ -10,8 +10,7 @@ import numpy.typing as npt
 from transforms.encoders.conversion import reference
 from transforms.encoders.encoder import Pixels, Vectors
 from transforms.encoders.frozen import freeze
-from transforms.encoders.handle import parse_handle
-from transforms.encoders.networks import open_network
+from transforms.encoders.networks import open_again
 from transforms.encoders.specification import EncoderSpecification
 from transforms.encoders.tensorflow_runtime import first_line, import_tensorflow, without_chatter
 from transforms.errors import EncoderError
@@ -40,12 +39,7 @@ def convert_with_head(
     tensorflow = import_tensorflow()
     original = reference(specification)
     size = original.preprocessing
-    network = open_network(
-        parse_handle(original.source),
-        image_size=(size.height, size.width),
-        trust_model=trust_model,
-        expected_sha256=original.weights_sha256,
-    )
+    network = open_again(original, trust_model)
     encode = freeze(original, network, batch=1)
 
     def classify(pixels: object) -> object:

@@ -6,11 +6,12 @@ import pathlib
 
 from transforms.encoders import hub
 from transforms.encoders.efficientnet_lite0 import SIZE, open_default
-from transforms.encoders.handle import Handle, Kind
+from transforms.encoders.handle import Handle, Kind, parse_handle
 from transforms.encoders.keras_applications import open_application
 from transforms.encoders.keras_models import open_keras_file
 from transforms.encoders.network import Network
 from transforms.encoders.saved_model import open_saved_model
+from transforms.encoders.specification import EncoderSpecification
 
 
 def open_network(
@@ -46,4 +47,19 @@ def open_network(
         trust_model=trust_model,
         expected_sha256=expected_sha256,
         pixel_range=pixel_range,
+    )
+
+
+def open_again(specification: EncoderSpecification, trust_model: bool = False) -> Network:
+    """Loads the network that a specification was made of.
+
+    Raises:
+      EncoderError: as open_network; the weights have changed.
+    """
+    size = specification.preprocessing
+    return open_network(
+        parse_handle(specification.source),
+        image_size=(size.height, size.width),
+        trust_model=trust_model,
+        expected_sha256=specification.weights_sha256,
     )

@@ -11,7 +11,7 @@ from transforms.encoders import efficientnet_lite0, frozen, litert, openvino_eng
 from transforms.encoders.encoder import Encoder
 from transforms.encoders.handle import Handle, Kind, parse_handle
 from transforms.encoders.network import Network, affine_range, probe
-from transforms.encoders.networks import open_network
+from transforms.encoders.networks import open_again, open_network
 from transforms.encoders.serving_module import serving_module
 from transforms.encoders.specification import EncoderSpecification, Preprocessing
 from transforms.errors import EncoderError
@@ -113,14 +113,7 @@ def keras_encoder(specification: EncoderSpecification, trust_model: bool = False
     Raises:
       EncoderError: as load_encoder.
     """
-    size = specification.preprocessing
-    network = open_network(
-        parse_handle(specification.source),
-        image_size=(size.height, size.width),
-        trust_model=trust_model,
-        expected_sha256=specification.weights_sha256,
-    )
-    return serving_module(specification, network)
+    return serving_module(specification, open_again(specification, trust_model))
 
 
 def _check_arguments(
