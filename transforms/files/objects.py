@@ -26,7 +26,7 @@ _PACKAGES = {"s3": ("boto3", "aws"), "gs": ("google-cloud-storage", "gcp")}
 _ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "gs": ("STORAGE_EMULATOR_HOST",)}
 CREDENTIALS = {
     "s3": "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-    "gs": "run `gcloud auth application-default login`, or set GOOGLE_APPLICATIONCREDENTIALS to a key file",
+    "gs": "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key file",
 }
 
 
