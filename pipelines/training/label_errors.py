@@ -15,8 +15,8 @@ from pipelines.training.confident_learning import normalised_margin, probably_wr
 from pipelines.training.features import Examples, fold_numbers
 from pipelines.training.fit_head import Fit, fit_head
 from pipelines.training.fit_settings import FitSettings
-from pipelines.training.leak_report import csv_table
 from transforms.errors import OptionError
+from transforms.files.spreadsheet import csv_lines
 from transforms.sources.reference import SPLITS
 from transforms.store.read import Features
 
@@ -101,7 +101,7 @@ class LabelErrors:
             for suspect in self.suspects
         ]
         page = render_gallery("Labels that are probably wrong", _LEAD, entries, TABLE)
-        table = csv_table(_COLUMNS, rows)
+        table = csv_lines([_COLUMNS, *rows])
         return {PAGE: page.encode("utf-8", "replace"), TABLE: table.encode("utf-8", "replace")}
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,13 +11,13 @@ import numpy as np
 from pipelines.report.gallery import Entry, render_gallery
 from pipelines.training.features import Examples
 from pipelines.training.leaks import CHECK, FIX, OFF, Leak, LeakSettings, find_leaks, fix_leaks
+from transforms.files.spreadsheet import csv_lines
 from transforms.model.head import Head
 from transforms.sources.reference import SPLITS
 from transforms.store.read import Features
 
 PAGE, TABLE = "leaks.html", "leaks.csv"
 _COLUMNS = ("split", "image_uri", "labels", "twin_split", "twin_uri", "twin_labels", "cosine", "exact")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TITLE = "Images that lie in two splits"
 
 
@@ -136,7 +134,7 @@ class Guarded:
             twin = self.before[leak.twin_split].image_uris[leak.twin_row]
             exact = "yes" if leak.exact else "no"
             rows.append((leak.split, uri, labels, leak.twin_split, twin, twin_labels, f"{leak.cosine:.5f}", exact))
-        return csv_table(_COLUMNS, rows)
+        return csv_lines([_COLUMNS, *rows])
 
 
 def describe_leaks(leaks: Mapping[str, Any] | None) -> list[str]:
@@ -151,15 +149,6 @@ def describe_leaks(leaks: Mapping[str, Any] | None) -> list[str]:
         parts = {name: "–" if value is None else f"{value:.3f}" for name, value in leaks["test_accuracy"].items()}
         return [f"leaks: accuracy {parts['leaking']} on {leaks['test']:,} test images, {parts['others']} on the others"]
     return []
-
-
-def csv_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns rows as CSV; a leading ``= + - @``, tab or return is neutralised by an apostrophe."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([[f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row] for row in rows])
-    return text.getvalue()
 
 
 def guard(features: Mapping[str, Features], settings: LeakSettings, place: str) -> Guarded:

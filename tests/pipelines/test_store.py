@@ -16,7 +16,7 @@ from pipelines import store as command
 from tests.transforms.store import builders
 from transforms.shards.shard import ShardResult
 from transforms.shards.workspace import Workspace
-from transforms.store.export import FORMATS, neutral
+from transforms.store.export import FORMATS
 from transforms.store.reader import open_features
 from transforms.store.table import FeatureTable
 
@@ -363,11 +363,6 @@ def test_a_failed_export_leaves_nothing(table: FeatureTable, tmp_path: Path) -> 
     Path(table.path, table.data_files()[0].path).unlink()
     run(table, "export", "--format", "csv", "--output", str(tmp_path / "out"), status=2)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
-
-
-@pytest.mark.parametrize(("text", "safe"), [("=1", "'=1"), ("\tx", "'\tx"), ("a=1", "a=1"), ("", "")])
-def test_formulas_are_neutralised(text: str, safe: str) -> None:
-    assert neutral(text) == safe
 
 
 def test_train_and_score_read_a_version_by_time_and_record_its_number(

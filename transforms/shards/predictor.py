@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import datetime
-import io
 import json
 import mimetypes
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +19,7 @@ from transforms.encoders.golden import self_test
 from transforms.encoders.resolve import load_encoder
 from transforms.errors import OptionError
 from transforms.files.filesystem import is_local, join, open_filesystem
+from transforms.files.spreadsheet import csv_lines
 from transforms.images.augment import find_policy
 from transforms.model.decision import NONE_OF_THESE
 from transforms.model.directory import ModelDirectory
@@ -39,7 +38,6 @@ FORMATS = ("parquet", "jsonl", "csv")
 _IMAGE_COLUMNS = ("width", "height", "format", "byte_size")
 CSV_COLUMNS = ("image_id", "image_uri", "sha256", "prediction", "confidence", "labels", "model_version")
 STORED_COLUMNS = ("image_uri", "sha256", "split", "labels", "group", "attributes", "embedding", *_IMAGE_COLUMNS)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -232,7 +230,7 @@ class _PredictionSink:
         if "parquet" in self._streams:
             self._parquet = pq.ParquetWriter(self._streams["parquet"], prediction_schema())
         if "csv" in self._streams:
-            self._streams["csv"].write(csv_lines([list(CSV_COLUMNS)]).encode())
+            self._streams["csv"].write(csv_lines([CSV_COLUMNS]).encode())
 
 
 def prediction_rows(
@@ -302,10 +300,7 @@ def vertex_line(row: Mapping[str, Any]) -> str:
 
 
 def csv_row(row: Mapping[str, Any]) -> list[str]:
-    """Returns CSV_COLUMNS of a row, ``|`` between several labels, the highest confidence beside none of these.
-
-    A leading ``= + - @``, tab or return is neutralised by an apostrophe.
-    """
+    """Returns CSV_COLUMNS of a row, ``|`` between several labels, the highest confidence beside none of these."""
     confidence = dict(zip(row["displayNames"], row["confidences"], strict=True))
     one = row["activation"] == "softmax"
     predicted = [name for name in row["predicted"] if one or name in confidence]
@@ -316,12 +311,4 @@ def csv_row(row: Mapping[str, Any]) -> list[str]:
         "confidence": "|".join(f"{float(confidence[name]):.6g}" for name in shown),
         "labels": "|".join(row["labels"]),
     }
-    texts = [str(values[column]) for column in CSV_COLUMNS]
-    return [f"'{text}" if text.startswith(_FORMULA) else text for text in texts]
-
-
-def csv_lines(rows: Sequence[Sequence[str]]) -> str:
-    """Returns rows as CSV text."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    return [str(values[column]) for column in CSV_COLUMNS]

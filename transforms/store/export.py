@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 
 from transforms.errors import OptionError
 from transforms.files.filesystem import is_local, local_path
+from transforms.files.spreadsheet import neutral
 from transforms.store.delta import one_line
 from transforms.store.read import BATCH_ROWS, vectors_of
 from transforms.store.reader import FeatureSet
 
 ROWS_PER_FILE = 1_000_000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,11 +97,6 @@ def export(features: FeatureSet, kind: str, output: str, rows_per_file: int = RO
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return done
-
-
-def neutral(text: str) -> str:
-    """Returns a text that no spreadsheet takes for a formula: an apostrophe before a leading ``= + - @`` or tab."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _numpy(features: FeatureSet, directory: str, _: int) -> int:
