@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -78,12 +78,7 @@ class EmbedConfiguration:
             timeout_seconds=self.image_timeout,
             trust_model=self.trust_model,
         )
-        commit = CommitOptions(
-            run_id=self.run_id,
-            started_at=started_at,
-            max_failures=self.max_failures,
-            configuration=configuration_json(self),
-        )
+        commit = _commit_options(self, started_at)
         return EmbedGraph(sources=sources, embed=embed, commit=commit, shard_size=self.shard_size, sync=self.sync)
 
 
@@ -109,10 +104,7 @@ class EmbedGraph:
 
     def run(self, beam_args: Sequence[str]) -> TooManyFailuresError | None:
         """Runs it; returns the error of a run that published and still failed."""
-        workspace = Workspace(root=self.embed.table)
-        directory = workspace.plan_directory(self.embed.run_id)
-        build = functools.partial(self._build, directory=directory)
-        return _run(build, ProgressLine("embedding", workspace, self.embed.run_id), beam_args, directory)
+        return _run(self._build, "embedding", Workspace(root=self.embed.table), self.embed.run_id, beam_args)
 
     def plan(self, directory: str) -> PlanShards:
         """Returns the step that plans the run; ``directory`` is for its files."""
@@ -129,8 +121,7 @@ class EmbedGraph:
             views=embed.views,
         )
 
-    def _build(self, pipeline: beam.Pipeline, directory: str) -> None:
-        workspace = Workspace(root=self.embed.table)
+    def _build(self, pipeline: beam.Pipeline, workspace: Workspace, directory: str) -> None:
         listed = pipeline | beam.Create(list(self.sources)) | ListImages(only=self.only)
         shards, planned, gone = listed | self.plan(directory)
         announced = shards | AnnouncePlan(workspace=workspace, run_id=self.embed.run_id, count=images_of)
@@ -172,18 +163,12 @@ class ScoreConfiguration:
         self, sources: Sequence[Source], model: ModelDirectory, table: FeatureTable | None, started_at: float
     ) -> ScoreGraph:
         """Returns the graph that does it."""
-        commit = CommitOptions(
-            run_id=self.run_id,
-            started_at=started_at,
-            max_failures=self.max_failures,
-            configuration=configuration_json(self),
-        )
         return ScoreGraph(
             sources=sources,
             table=table,
             model=model,
             score=self.score,
-            commit=commit,
+            commit=_commit_options(self, started_at),
             shard_size=self.shard_size,
         )
 
@@ -210,13 +195,10 @@ class ScoreGraph:
 
     def run(self, beam_args: Sequence[str]) -> TooManyFailuresError | None:
         """Runs it; returns the error of a run that published and still failed."""
-        workspace = Workspace(root=self.score.output)
-        directory = workspace.plan_directory(self.score.run_id)
-        build = functools.partial(self._build, directory=directory)
-        return _run(build, ProgressLine("scoring", workspace, self.score.run_id), beam_args, directory)
+        return _run(self._build, "scoring", Workspace(root=self.score.output), self.score.run_id, beam_args)
 
-    def _build(self, pipeline: beam.Pipeline, directory: str) -> None:
-        score, workspace = self.score, Workspace(root=self.score.output)
+    def _build(self, pipeline: beam.Pipeline, workspace: Workspace, directory: str) -> None:
+        score = self.score
         purpose = f"score {self.model.identifier} {score.purpose}"
         if self.table is None:
             listed = pipeline | beam.Create(list(self.sources)) | ListImages()
@@ -237,16 +219,31 @@ class ScoreGraph:
         )
 
 
+def _commit_options(configuration: EmbedConfiguration | ScoreConfiguration, started_at: float) -> CommitOptions:
+    return CommitOptions(
+        run_id=configuration.run_id,
+        started_at=started_at,
+        max_failures=configuration.max_failures,
+        configuration=configuration_json(configuration),
+    )
+
+
 def _run(
-    build: runner.Build, progress: ProgressLine, beam_args: Sequence[str], plan_directory: str
+    build: Callable[[beam.Pipeline, Workspace, str], None],
+    doing: str,
+    workspace: Workspace,
+    run_id: str,
+    beam_args: Sequence[str],
 ) -> TooManyFailuresError | None:
+    directory = workspace.plan_directory(run_id)
+    progress = ProgressLine(doing, workspace, run_id)
     try:
-        runner.run_pipeline(build, beam_args, progress.update)
+        runner.run_pipeline(lambda pipeline: build(pipeline, workspace, directory), beam_args, progress.update)
     except TooManyFailuresError as error:
         return error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(progress.interrupted()) from None
     finally:
         progress.end()
-        remove_directory(plan_directory)  # what the commit leaves when it never came
+        remove_directory(directory)  # what the commit leaves when it never came
     return None
