@@ -6,16 +6,15 @@ import dataclasses
 from typing import Any
 
 from transforms.store.files import list_data_files
-from transforms.store.log import read_versions
+from transforms.store.log import last_change, read_versions
 from transforms.store.read import count_images
 from transforms.store.table import FeatureTable
 
 
 def describe_table(table: FeatureTable) -> dict[str, Any]:
     """Returns encoder, dimension, rows, images, views, files, bytes, version, last change of a table, as JSON types."""
-    files, entries = table.data_files(), read_versions(table.path)
+    files, changed = table.data_files(), last_change(table.path, table.version)
     rows, images = sum(max(file.rows, 0) for file in files), sum(map(count_images, files))
-    changed = next((entry.time for entry in reversed(entries) if entry.version <= table.version and entry.time), None)
     return {
         "name": table.path.rsplit("/", 1)[-1],
         "path": table.path,

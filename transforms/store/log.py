@@ -108,13 +108,20 @@ def has_log(path: str) -> bool:
     return any(_COMMITTED.fullmatch(info.base_name) for info in infos)
 
 
-def read_log(path: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Yields the number and the actions of every version that the log still tells of, oldest first."""
+def last_change(path: str, version: int) -> datetime.datetime | None:
+    """Returns when a version was committed, or the newest before it that has a time; None where the log has none."""
+    entries = read_log(path, newest_first=True)
+    times = (_time(_commit_info(actions)) for number, actions in entries if number <= version)
+    return next(filter(None, times), None)
+
+
+def read_log(path: str, newest_first: bool = False) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Yields the number and the actions of every version that the log still tells of, oldest first by default."""
     system, base = open_filesystem(path)
     with delta.errors_as(StoreError, f"the log of {path} cannot be read"):
         infos = system.get_file_info(fs.FileSelector(join(base, "_delta_log"), allow_not_found=True))
         numbered = sorted((match[1], info.path) for info in infos if (match := _ENTRY.fullmatch(info.base_name)))
-        for number, file in numbered:
+        for number, file in reversed(numbered) if newest_first else numbered:
             try:
                 lines = read_bytes(system, file).splitlines()
             except FileNotFoundError:

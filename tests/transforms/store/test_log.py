@@ -9,7 +9,7 @@ import pytest
 from tests.transforms.store import builders
 from transforms.errors import OptionError, StoreError
 from transforms.store.catalog import open_table
-from transforms.store.log import VersionEntry, parse_version, read_versions
+from transforms.store.log import VersionEntry, last_change, parse_version, read_versions
 from transforms.store.table import FeatureTable
 
 
@@ -78,6 +78,12 @@ def test_versions_say_what_they_did(dated: FeatureTable) -> None:
 def test_a_version_whose_files_are_gone_says_so(dated: FeatureTable) -> None:
     live = {file.path for file in FeatureTable.open(dated.path).data_files()}
     assert [entry.missing for entry in read_versions(dated.path, live)] == [0, 1, 1, 0]
+
+
+def test_the_last_change_is_told_without_reading_what_was_before(dated: FeatureTable) -> None:
+    Path(dated.path, "_delta_log", f"{0:020d}.json").write_text("no JSON")
+    assert last_change(dated.path, 3) == at(4)
+    assert last_change(dated.path, 1) == at(2)
 
 
 def test_a_log_that_was_cut_begins_at_its_checkpoint(dated: FeatureTable) -> None:
