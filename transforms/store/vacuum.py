@@ -89,8 +89,8 @@ def plan_vacuum(
     needed, known, lost = _references(table.path, recent.union(cited), {file.name for file in data})
     alive = not force and any(_is_heartbeat(file) and file.modified >= _alive_since(moment) for file in work)
     stale = [] if alive else [file for file in work if file.modified < cutoff]
-    fresh_markers = [file.name for file in work if file not in stale and file.name.startswith(f"{WORK}/shards/")]
-    needed.update(marked_parts(table.path, fresh_markers))
+    fresh = {file.name for file in work}.difference(_names(stale))
+    needed.update(marked_parts(table.path, [name for name in fresh if name.startswith(f"{WORK}/shards/")]))
     replaced = [file for file in data if file.name in known and file.name not in needed]
     old = [file for file in data if file.name not in known and file.name not in needed and file.modified < cutoff]
     orphans = [] if alive else old
