@@ -78,7 +78,7 @@ def choose_engine(
       EncoderError: an engine that is not installed, or does not compute in the precision.
     """
     candidates = _candidates(specification, engine, precision)
-    for candidate in candidates if engine == AUTO else ():
+    for candidate in candidates:
         if has_table(candidate):
             return Choice(candidate, "the engine of the table")
     reasons: list[str] = []
