@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import logging
 import re
 import shlex
@@ -118,9 +119,9 @@ class _Positive:
 
 def _check_beam_flags(flags: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """Refuses what Beam would drop."""
-    loose = [flag for flag in flags if not flag.startswith("-")]
-    if loose and not flags[0].startswith("-"):
-        raise OptionError(f"{loose[0]!r} stands alone; a value belongs to a flag (see {parser.prog} --help)")
+    for before, word in itertools.pairwise(["", *flags]):
+        if not word.startswith("-") and (not before.startswith("-") or "=" in before):
+            raise OptionError(f"{word!r} stands alone; a value belongs to a flag (see {parser.prog} --help)")
     for flag in map(_name, flags):
         if flag in BEAM_TAKES:
             raise OptionError(f"--{flag} is no flag of ours{_close_match(flag, parser)}")

@@ -352,6 +352,8 @@ def test_mistakes_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "--bach-size is neither a flag of ours nor of Beam's; did you mean --batch-size?": [*good, "--bach-size=3"],
         "--store": ["--input", photos],
         "'extra' stands alone": [*good, "extra"],
+        "'second' stands alone": ["--runner", "DirectRunner", *good, "second"],
+        "'third' stands alone": ["--temp_location=/x", *good, "third"],
         "--label is no flag of ours; did you mean --label-column?": [*good, "--label", "cat"],
         "or 0,255, got '-1,-2'": [
             *good,
