@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.transforms.store import builders
-from tests.transforms.store.test_commit import start
+from tests.transforms.store.test_commit import go, start
 from transforms.store.compact import compact
 from transforms.store.table import FeatureTable
 from transforms.store.verify import verify_table
@@ -27,16 +27,6 @@ print("ready", flush=True)
 sys.stdin.readline()
 print(compact(FeatureTable.open(sys.argv[1]), "compaction").version, flush=True)
 """
-
-
-def _release(children: list[subprocess.Popen[str]]) -> None:
-    for child in children:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.write("go\n")
-        child.stdin.flush()
 
 
 def test_embeds_a_retraction_and_a_compaction_at_once_with_readers_throughout(tmp_path: Path) -> None:
@@ -53,7 +43,7 @@ def test_embeds_a_retraction_and_a_compaction_at_once_with_readers_throughout(tm
             [sys.executable, "-c", _COMPACT, table.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ),
     ]
-    _release(children)
+    go(children)
     seen = 0
     while any(child.poll() is None for child in children) or seen < 3:
         found = builders.contents(table.path)  # fails when an image has two rows

@@ -16,6 +16,7 @@ from deltalake import DeltaTable, Field, write_deltalake
 from deltalake.schema import PrimitiveType
 
 from tests.transforms.store import builders
+from tests.transforms.store.test_commit import go
 from transforms.errors import CommitError, StoreError
 from transforms.store.table import FeatureTable
 
@@ -99,13 +100,7 @@ def test_two_processes_create_one_table(tmp_path: Path) -> None:
         )
         for factor in (1, 2, 3)
     ]
-    for child in children:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.write("go\n")
-        child.stdin.flush()
+    go(children)
     answers = [child.communicate()[0] for child in children]
     assert [child.returncode for child in children] == [0, 0, 0]
     assert len(set(answers)) == 1
