@@ -202,24 +202,30 @@ def read_file(
     views: Collection[int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yields rows of one data file as record batches with exactly ``columns``."""
-    schema = subset(feature_schema(0).remove_metadata(), columns)
     selection = Selection.of(splits, views=views)
-    read = subset(feature_schema(0).remove_metadata(), dict.fromkeys([*columns, *selection.columns]))
+    read = _schema_read(columns, selection)
     root, path = open_filesystem(data_file)
     with file_errors(path), root.open_input_file(path) as source:
         file = pq.ParquetFile(source)
         groups = [group for group in range(file.num_row_groups) if selection.may_match(file.metadata, group)]
         for batch in file.iter_batches(batch_rows, row_groups=groups, columns=read.names, use_threads=False):
-            found = conform(pa.Table.from_batches([batch]), read)
-            mask = selection.mask(found)
-            kept = found if mask is None else found.filter(pa.array(mask))
-            yield from kept.select(schema.names).to_batches()
+            yield from _selected(pa.Table.from_batches([batch]), read, selection, columns).to_batches()
 
 
 def read_row_group(file: pq.ParquetFile, group: int, columns: Sequence[str], selection: Selection) -> pa.Table:
     """Returns the selected rows of a row group with exactly ``columns``."""
-    read = subset(feature_schema(0).remove_metadata(), dict.fromkeys([*columns, *selection.columns]))
-    found = conform(file.read_row_group(group, columns=read.names, use_threads=False), read)
+    read = _schema_read(columns, selection)
+    found = file.read_row_group(group, columns=read.names, use_threads=False)
+    return _selected(found, read, selection, columns)
+
+
+def _schema_read(columns: Sequence[str], selection: Selection) -> pa.Schema:
+    """Returns the schema of the columns, and of those that tell which rows are wanted."""
+    return subset(feature_schema(0).remove_metadata(), dict.fromkeys([*columns, *selection.columns]))
+
+
+def _selected(table: pa.Table, read: pa.Schema, selection: Selection, columns: Sequence[str]) -> pa.Table:
+    found = conform(table, read)
     mask = selection.mask(found)
     return (found if mask is None else found.filter(pa.array(mask))).select(list(columns))
 
