@@ -22,9 +22,9 @@ from transforms.errors import OptionError, StoreError
 from transforms.files.filesystem import absolute, check_writable, join, open_filesystem
 from transforms.model.directory import ModelDirectory
 from transforms.shards.predictor import FORMATS, ScoreOptions
-from transforms.shards.workspace import WORK_DIRECTORY
 from transforms.sources.dialects import Source, roots_of
 from transforms.store.catalog import open_table
+from transforms.store.files import WORK
 from transforms.store.table import FeatureTable
 
 
@@ -88,7 +88,7 @@ def _check_output(address: str) -> str:
     output = check_writable("--output", address)
     filesystem, path = open_filesystem(output)
     names = {info.base_name for info in filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))}
-    if names and not names & {"run.json", WORK_DIRECTORY}:
+    if names and not names & {"run.json", WORK}:
         raise OptionError(f"--output {output} holds other things ({min(names)} …); name an empty or a new directory")
     return output
 

@@ -30,6 +30,7 @@ from transforms.shards.views import ViewsEncoder
 from transforms.shards.work import ShardWork
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.sources.reference import ImageReference
+from transforms.store.files import WORK
 from transforms.store.read import read_file
 from transforms.store.schema import prediction_schema
 from transforms.store.write import sync
@@ -183,7 +184,7 @@ class _PredictionSink:
 
     def __init__(self, options: ScoreOptions, model: ModelDirectory, attempt: str) -> None:
         self._options, self._model = options, model
-        self._paths = {name: f"_work/parts/{attempt}.{name}" for name in options.formats}
+        self._paths = {name: f"{WORK}/parts/{attempt}.{name}" for name in options.formats}
         self._streams: dict[str, Any] = {}
         self._parquet: pq.ParquetWriter | None = None
 

@@ -18,6 +18,7 @@ from transforms.shards.record import peak_memory_mb
 from transforms.shards.shard import ShardResult
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.store.dead_letters import write_letters
+from transforms.store.files import WORK
 from transforms.store.schema import DEAD_LETTER_SCHEMA
 
 Batches = Iterable[list[EncodedImage] | DeadLetter]
@@ -111,7 +112,7 @@ class ShardWork:
         return classes
 
     def _write_dead_letters(self, name: str, letters: Sequence[DeadLetter]) -> str:
-        path = f"_work/parts/{self.workspace.attempt_name(name)}.errors.parquet"
+        path = f"{WORK}/parts/{self.workspace.attempt_name(name)}.errors.parquet"
         rows = [letter.to_row(self.run_id) for letter in letters]
         write_letters(join(self.workspace.root, path), pa.Table.from_pylist(rows, schema=DEAD_LETTER_SCHEMA))
         return path

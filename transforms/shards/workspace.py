@@ -24,8 +24,7 @@ from pyarrow import fs
 
 from transforms.files.filesystem import create, is_local, join, open_filesystem, read_bytes, write_atomically
 from transforms.shards.shard import ShardResult
-
-WORK_DIRECTORY = "_work"
+from transforms.store.files import WORK
 
 PASSING = frozenset({"NOT_FOUND", "FORBIDDEN_URI", "READ_ERROR", "TIMEOUT", "OUT_OF_MEMORY", "MODEL_ERROR"})
 """Failures that another run may not have: a shard with one of them is worked on again."""
@@ -39,7 +38,7 @@ class Workspace:
 
     def path(self, *parts: str) -> str:
         """Returns an address below the work directory."""
-        return join(self.root, WORK_DIRECTORY, *parts)
+        return join(self.root, WORK, *parts)
 
     def plan_directory(self, run_id: str) -> str:
         """Returns the address of a directory for one attempt's plan; whoever publishes the run removes it."""

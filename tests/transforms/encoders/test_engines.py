@@ -141,7 +141,9 @@ def test_a_table_of_the_engine_that_is_asked_for_needs_no_look_at_the_network(sm
     monkeypatch.setattr(engines, "converted_network", None)
     monkeypatch.setattr(engines, "load_encoder", None)
     wanted = on(small, "litert")
-    assert engines.choose_engine(small, "litert", has_table=lambda candidate: candidate == wanted).specification == wanted
+    assert (
+        engines.choose_engine(small, "litert", has_table=lambda candidate: candidate == wanted).specification == wanted
+    )
 
 
 def test_a_network_that_cannot_be_converted_is_computed_by_tensorflow(tf, save_module, pixels):
