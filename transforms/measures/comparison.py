@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from transforms.measures.batch import AttributeCodes, Bools, Floats, PredictionBatch
+from transforms.measures.batch import Bools, Floats, PredictionBatch
 from transforms.measures.bootstrap import generator, intervals, replicates
 from transforms.measures.confusion import ratio
 from transforms.measures.examples import ExampleRows, Examples
 from transforms.measures.rows import decode_rows
-from transforms.measures.slices import DEFAULT_VALUES, NAMED_VALUES, MeasureOptions, chosen_attributes
+from transforms.measures.slices import AttributeSlices, MeasureOptions, chosen_attributes
 from transforms.measures.thresholds import edges_of
 
 FLIP_THRESHOLD = 0.5
@@ -109,7 +108,7 @@ class Comparison:
         self.options = options
         self.counts = dict.fromkeys(COUNTS, 0)
         self.overall = PairMeasures()
-        self.slices: dict[str, dict[str, PairMeasures] | None] = {}
+        self.attributes: dict[str, AttributeSlices] = {}
         self.examples = Examples(_RIGHT_ALONE)
 
     def count(self, **numbers: int) -> None:
@@ -133,44 +132,30 @@ class Comparison:
         up, down = _flips(one.batch, two.batch)
         pair = _Pair(one.batch, two.batch, changed, up, down)
         self.overall.add(pair)
-        self._add_slices(pair, chosen_attributes(one.attributes, self.options.slices))
+        for name, codes in chosen_attributes(one.attributes, self.options.slices).items():
+            self._slices(name).add(pair, codes)
         for key, decoded, other in ((_FIRST, one, two), (_SECOND, two, one)):
             alone = np.flatnonzero(decoded.batch.correct & ~other.batch.correct)
             source = ExampleRows(decoded.batch, decoded.table)
             self.examples.add([key], alone * 0, alone, -decoded.batch.confidence[alone], source)
 
-    def _add_slices(self, pair: _Pair, attributes: Mapping[str, AttributeCodes]) -> None:
-        for name, codes in attributes.items():
-            parts = self._parts(name, codes.values)
-            for code, value in enumerate(codes.values if parts is not None else ()):
-                parts.setdefault(value, PairMeasures()).add(pair.take(np.equal(codes.codes, code)))
-
-    def _parts(self, name: str, values: Iterable[str]) -> Any:
-        """The slices of an attribute, None once it has too many values."""
-        parts = self.slices.setdefault(name, {})
-        most = NAMED_VALUES if self.options.slices else DEFAULT_VALUES
-        if parts is not None and len({*parts, *values}) > most:
-            parts = self.slices[name] = None
-        return parts
+    def _slices(self, name: str) -> AttributeSlices:
+        return self.attributes.setdefault(name, AttributeSlices(self.options, PairMeasures))
 
     def merge(self, other: Comparison) -> None:
         """Adds what ``other`` has seen."""
         self.count(**other.counts)
         self.overall.merge(other.overall)
         self.examples.merge(other.examples)
-        for name, parts in other.slices.items():
-            mine = self._parts(name, parts or ())
-            if parts is None:
-                self.slices[name] = None
-            for value, measures in (parts or {}).items() if mine is not None else ():
-                mine.setdefault(value, PairMeasures()).merge(measures)
+        for name, parts in other.attributes.items():
+            self._slices(name).merge(parts)
 
     def compute(self, first: str, second: str) -> dict[str, Any]:
         """Returns the object ``comparison`` of metrics.schema.json, with NaN for null; the two are addresses."""
         slices = {}
-        for name, parts in sorted(self.slices.items()):
+        for name, parts in sorted(self.attributes.items()):
             entries = []
-            for value, measures in sorted((parts or {}).items()):
+            for value, measures in sorted((parts.slices or {}).items()):
                 entry = {"value": value, **measures.compute(self.options, name, value)}
                 entries.append(entry | {"small": entry["overall"]["rows"] < self.options.minimum_slice})
             if entries:

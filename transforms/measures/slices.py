@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -136,23 +137,29 @@ class GroupMeasures:
 Measures = GroupMeasures | LabelSetMeasures
 
 
-class AttributeMeasures:
-    """The slices of one attribute, until it turns out to have too many values."""
+class AttributeSlices:
+    """The slices of one attribute, until it turns out to have too many values.
 
-    def __init__(self, options: MeasureOptions) -> None:
+    Args:
+      options: slices and their sizes.
+      make: returns empty measures, which add and merge; a class or partial of this package, as it goes to workers.
+    """
+
+    def __init__(self, options: MeasureOptions, make: Callable[[], Any]) -> None:
         self.options = options
+        self.make = make
         self.most = NAMED_VALUES if options.slices else DEFAULT_VALUES
         self.slices: dict[str, Any] | None = {}
 
-    def add(self, batch: PredictionBatch, attribute: AttributeCodes) -> None:
-        """Adds the rows of ``batch``; those without a value belong to no slice."""
+    def add(self, batch: Any, attribute: AttributeCodes) -> None:
+        """Adds the rows of ``batch``, of which one can ``take`` some; those without a value belong to no slice."""
         if self.slices is None or len({*self.slices, *attribute.values}) > self.most:
             self.slices = None
             return
         for code, value in enumerate(attribute.values):
             self._slice(self.slices, value).add(batch.take(np.equal(attribute.codes, code)))
 
-    def merge(self, other: AttributeMeasures) -> None:
+    def merge(self, other: AttributeSlices) -> None:
         """Adds what ``other`` has seen."""
         if self.slices is None or other.slices is None or len({*self.slices, *other.slices}) > self.most:
             self.slices = None
@@ -160,16 +167,23 @@ class AttributeMeasures:
         for value, measures in other.slices.items():
             self._slice(self.slices, value).merge(measures)
 
+    def _slice(self, slices: dict[str, Any], value: str) -> Any:
+        if value not in slices:
+            slices[value] = self.make()
+        return slices[value]
+
+
+class AttributeMeasures(AttributeSlices):
+    """Every metric of the slices of one attribute."""
+
+    def __init__(self, options: MeasureOptions) -> None:
+        exact_cells, bits = options.slice_exact_cells, options.slice_bits
+        super().__init__(options, functools.partial(measures_of, options, exact_cells, bits, options.thresholds))
+
     def compact(self) -> None:
         """Joins what was kept in pieces."""
         for measures in (self.slices or {}).values():
             measures.compact()
-
-    def _slice(self, slices: dict[str, Any], value: str) -> Any:
-        if value not in slices:
-            options = self.options
-            slices[value] = measures_of(options, options.slice_exact_cells, options.slice_bits, options.thresholds)
-        return slices[value]
 
     def compute(self, name: str, names: tuple[str, ...], fairness: Fairness | None) -> list[dict[str, Any]] | None:
         """Returns the slices by value, ``small`` when they have few rows; None for too many values."""
