@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.measures.batch import Bools, Floats, PredictionBatch
@@ -122,13 +123,14 @@ class Comparison:
             return
         for name in ("labels", "weight"):  # the truth is the first's
             second = second.set_column(second.schema.get_field_index(name), name, first.column(name))
-        sound = [decode_rows(table, self.options.multi_label).measured for table in (first, second)]
-        mask = pa.array(sound[0] & sound[1])
-        one, two = (decode_rows(table.filter(mask), self.options.multi_label) for table in (first, second))
+        one, two = (decode_rows(table, self.options.multi_label) for table in (first, second))
+        if (one.measured != two.measured).any():
+            both = pa.array(one.measured & two.measured)
+            one, two = (decode_rows(table.filter(both), self.options.multi_label) for table in (first, second))
         if not one.batch.rows:
             return
         self.counts["rows"] += one.batch.rows
-        changed = np.array(_answers(one.batch)) != np.array(_answers(two.batch))
+        changed = _answers(one.batch) != _answers(two.batch)
         up, down = _flips(one.batch, two.batch)
         pair = _Pair(one.batch, two.batch, changed, up, down)
         self.overall.add(pair)
@@ -186,8 +188,8 @@ def mcnemar(first: int, second: int) -> float:
     return min(2 * math.fsum(math.exp(value - number * math.log(2)) for value in logs), 1.0)
 
 
-def _answers(batch: PredictionBatch) -> list[str]:
-    return [batch.classes[code] for code in batch.predicted.tolist()]
+def _answers(batch: PredictionBatch) -> npt.NDArray[np.str_]:
+    return np.array(batch.classes)[batch.predicted]
 
 
 def _flips(first: PredictionBatch, second: PredictionBatch) -> tuple[Bools, Bools]:
