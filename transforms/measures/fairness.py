@@ -6,6 +6,7 @@ D. Borkan et al., Nuanced metrics for measuring unintended bias with real data f
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from transforms.measures.bootstrap import Shares, gap_intervals, generator, inte
 from transforms.measures.confusion import wilson_interval
 from transforms.measures.one_against_rest import OneAgainstRest
 from transforms.measures.score_sample import Sides
-from transforms.measures.thresholds import RATES, rates
+from transforms.measures.thresholds import RATES, rates, rates_trials
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """At which the rates are given, beside any that are asked for."""
@@ -85,22 +86,15 @@ class Fairness:
     def _rates(
         self, inside: tuple[Any, ...], outside: tuple[Any, ...] | None, chance: np.random.Generator
     ) -> list[dict[str, Any]]:
-        rows, weights, squared = inside
-        point = rates(weights)
-        drawn = rates(replicates(chance, weights, squared, self.draws).swapaxes(0, 1))
-        trials = rates_trials(weights, squared)
-        lower, upper = share_intervals(point, drawn.swapaxes(0, 1), trials)
+        mine = self._drawn_rates(inside, chance)
         gap = gap_lower = gap_upper = None
         if outside is not None:
-            gap = point - rates(outside[1])
-            others = rates(replicates(chance, outside[1], outside[2], self.draws).swapaxes(0, 1)).swapaxes(0, 1)
-            rest = rates(outside[1])
-            ends = share_intervals(rest, others, rates_trials(*outside[1:]))
-            mine, theirs = Shares(point, drawn.swapaxes(0, 1), (lower, upper)), Shares(rest, others, ends)
-            gap_lower, gap_upper = gap_intervals(mine, theirs)
+            rest = self._drawn_rates(outside, chance)
+            gap = mine.shares - rest.shares
+            gap_lower, gap_upper = gap_intervals(mine, rest)
         found = []
         for place, threshold in enumerate(self.thresholds):
-            hit, missed, alarm, passed = rows[:, place].tolist()
+            hit, missed, alarm, passed = inside[0][:, place].tolist()
             entry: dict[str, Any] = {
                 "threshold": threshold,
                 "true_positives": hit,
@@ -109,7 +103,7 @@ class Fairness:
                 "true_negatives": passed,
             }
             for row, name in enumerate(RATES):
-                entry[name] = {"value": float(point[row, place]), "interval": _pair(lower, upper, row, place)}
+                entry[name] = {"value": float(mine.shares[row, place]), "interval": _pair(*mine.ends, row, place)}
                 if gap is not None:
                     entry[name] |= {
                         "gap": float(gap[row, place]),
@@ -117,6 +111,12 @@ class Fairness:
                     }
             found.append(entry)
         return found
+
+    def _drawn_rates(self, cells: tuple[Any, ...], chance: np.random.Generator) -> Shares:
+        _, weights, squared = cells
+        shares = rates(weights)
+        draws = rates(replicates(chance, weights, squared, self.draws).swapaxes(0, 1)).swapaxes(0, 1)
+        return Shares(shares, draws, share_intervals(shares, draws, rates_trials(weights, squared)))
 
     def _areas(self, each: OneAgainstRest, index: int, chance: np.random.Generator) -> dict[str, Any]:
         exact = each.sample.exact and self.overall.sample.exact
@@ -164,41 +164,33 @@ def _fewest(inside: Any, everywhere: Any) -> dict[str, int]:
     """The rows of the smaller side of each of AREAS."""
     positives, negatives = inside.sum(axis=1).tolist()
     others, rest = (everywhere.sum(axis=1) - inside.sum(axis=1)).tolist()
-    pairs = ((positives, negatives), (others, negatives), (positives, rest), (rest, negatives), (others, positives))
-    return {name: min(pair) for name, pair in zip(AREAS, pairs, strict=True)}
+    return {name: min(pair) for name, pair in zip(AREAS, _compared(positives, negatives, others, rest), strict=True)}
 
 
-def rates_trials(weights: Floats, squared: Floats) -> Floats:
-    """Returns the effective number of rows behind each of RATES, ``[10, ...]``, from cells ``[4, ...]``."""
-    hit, missed, alarm, passed = range(4)
-    bases = [
-        *((alarm, passed), (hit, missed), (hit, missed), (alarm, passed)),
-        *((0, 1, 2, 3), (0, 1, 2, 3), (hit, alarm), (missed, passed)),
-        *((hit, alarm), (hit, missed)),
-    ]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.stack(
-            [np.square(weights[list(base)].sum(axis=0)) / squared[list(base)].sum(axis=0) for base in bases]
-        )
+def _compared(positive: Any, negative: Any, other_positive: Any, other_negative: Any) -> tuple[tuple[Any, Any], ...]:
+    """The two sides of each of AREAS, of those of the slice and of the rest."""
+    return (
+        (positive, negative),
+        (other_positive, negative),
+        (positive, other_negative),
+        (other_negative, negative),
+        (other_positive, positive),
+    )
 
 
-def _area_arrays(positive: Floats, negative: Floats, other_positive: Floats, other_negative: Floats) -> list[Floats]:
+def _with_gaps(areas: Sequence[Any]) -> list[Any]:
+    """AREAS from the areas under the ROC curve of their sides."""
+    return [0.5 - area if name.endswith("aeg") else area for name, area in zip(AREAS, areas, strict=True)]
+
+
+def _area_arrays(*sides: Floats) -> list[Floats]:
     """AREAS from weights by bin, of the slice and of the rest; leading axes are draws."""
-    return [
-        roc_areas(positive, negative)[0],
-        roc_areas(other_positive, negative)[0],
-        roc_areas(positive, other_negative)[0],
-        0.5 - roc_areas(other_negative, negative)[0],
-        0.5 - roc_areas(other_positive, positive)[0],
-    ]
+    return _with_gaps([roc_areas(*pair)[0] for pair in _compared(*sides)])
 
 
 def _areas_of(inside: tuple[Floats, ...], outside: tuple[Floats, ...], exact: bool) -> list[tuple[float, float]]:
-    values = _area_arrays(*inside, *outside)
-    (positive, negative), (others, rest) = inside, outside
-    pairs = ((positive, negative), (others, negative), (positive, rest), (rest, negative), (others, positive))
-    errors = [roc_area(*pair, exact).error for pair in pairs]
-    return [(float(value), error) for value, error in zip(values, errors, strict=True)]
+    areas = [roc_area(*pair, exact) for pair in _compared(*inside, *outside)]
+    return list(zip(_with_gaps([found.area for found in areas]), (found.error for found in areas), strict=True))
 
 
 def _rebin(sides: Floats) -> Floats:

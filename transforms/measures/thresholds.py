@@ -9,18 +9,22 @@ import numpy.typing as npt
 
 from transforms.measures.batch import ClassScores, Floats, Ints
 
-RATES = (
-    "false_positive_rate",
-    "true_positive_rate",
-    "false_negative_rate",
-    "true_negative_rate",
-    "positive_rate",
-    "negative_rate",
-    "false_discovery_rate",
-    "false_omission_rate",
-    "precision",
-    "recall",
-)
+_HIT, _MISSED, _ALARM, _PASSED = range(4)
+_ALL = [_HIT, _MISSED, _ALARM, _PASSED]
+_FRACTIONS = {  # cells, and those that they are a share of
+    "false_positive_rate": ([_ALARM], [_ALARM, _PASSED]),
+    "true_positive_rate": ([_HIT], [_HIT, _MISSED]),
+    "false_negative_rate": ([_MISSED], [_HIT, _MISSED]),
+    "true_negative_rate": ([_PASSED], [_ALARM, _PASSED]),
+    "positive_rate": ([_HIT, _ALARM], _ALL),
+    "negative_rate": ([_MISSED, _PASSED], _ALL),
+    "false_discovery_rate": ([_ALARM], [_HIT, _ALARM]),
+    "false_omission_rate": ([_MISSED], [_MISSED, _PASSED]),
+    "precision": ([_HIT], [_HIT, _ALARM]),
+    "recall": ([_HIT], [_HIT, _MISSED]),
+}
+
+RATES = tuple(_FRACTIONS)
 """In the order in which ``rates`` gives them."""
 
 CURVE = tuple(np.round([0.0, 0.001, 0.002, 0.005, *np.arange(1, 100) / 100, 0.995, 0.998, 0.999], 3).tolist())
@@ -83,13 +87,14 @@ def edges_of(thresholds: Any, scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def rates(cells: Floats) -> Floats:
     """Returns RATES ``[10, ...]`` of ``cells[4, ...]`` as ThresholdCounts.cells gives them; NaN for 0/0."""
-    hit, missed, alarm, passed = cells
-    positives, negatives, called, uncalled = hit + missed, alarm + passed, hit + alarm, missed + passed
-    total = positives + negatives
-    over = [
-        *((alarm, negatives), (hit, positives), (missed, positives), (passed, negatives)),
-        *((called, total), (uncalled, total), (alarm, called), (missed, uncalled)),
-        *((hit, called), (hit, positives)),
-    ]
+    over = [(cells[part].sum(axis=0), cells[base].sum(axis=0)) for part, base in _FRACTIONS.values()]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.stack([np.where(below > 0, above / below, np.nan) for above, below in over])
+
+
+def rates_trials(weights: Floats, squared: Floats) -> Floats:
+    """Returns the effective number of rows behind each of RATES, ``[10, ...]``, from cells ``[4, ...]``."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.stack(
+            [np.square(weights[base].sum(axis=0)) / squared[base].sum(axis=0) for _, base in _FRACTIONS.values()]
+        )
