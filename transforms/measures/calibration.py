@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from transforms.measures.batch import Floats, PredictionBatch
+from transforms.measures.batch import Floats, Ints, PredictionBatch
 from transforms.measures.confusion import ratio
 
 BINS = 15
@@ -25,7 +25,7 @@ class Calibration:
 
     def add(self, batch: PredictionBatch) -> None:
         """Adds the rows of ``batch``."""
-        index = np.clip(np.ceil(batch.confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+        index = bin_of(batch.confidence)
         self.rows += np.bincount(index, minlength=BINS)
         self.weight += np.bincount(index, batch.weights, BINS)
         self.confidence += np.bincount(index, batch.weights * batch.confidence, BINS)
@@ -48,6 +48,12 @@ class Calibration:
     def bins(self) -> list[dict[str, Any]]:
         """Returns the bins for a reliability diagram."""
         return describe_bins(np.stack([self.rows, self.weight, self.confidence, self.correct]))
+
+
+def bin_of(confidence: Floats) -> Ints:
+    """Returns the bin of each confidence in [0, 1]."""
+    index: Ints = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    return index
 
 
 def describe_bins(sums: Floats) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from transforms.measures.areas import Area, average_precision, roc_area
+from transforms.measures.areas import average_precision, roc_area
 from transforms.measures.batch import ClassScores
-from transforms.measures.calibration import BINS
+from transforms.measures.calibration import BINS, bin_of
 from transforms.measures.confusion import NAN, ratio
 from transforms.measures.score_sample import ScoreSample
 from transforms.measures.thresholds import ThresholdCounts
@@ -63,8 +63,7 @@ class OneAgainstRest:
         self.weight += float(weights.sum())
         self.log_loss += weights @ -np.log(np.clip(of_truth, LEAST_PROBABILITY, 1))
         self.brier += weights @ np.square(1 - of_truth)
-        index = np.clip(np.ceil(scores * BINS).astype(np.int64) - 1, 0, BINS - 1)
-        flat = (index + np.arange(scores.shape[1]) * BINS).ravel()
+        flat = (bin_of(scores) + np.arange(scores.shape[1]) * BINS).ravel()
         every = np.broadcast_to(weights[:, None], scores.shape)
         for row, values in enumerate((None, every, every * scores, every * block.hits)):
             spread = None if values is None else values.ravel()
@@ -78,10 +77,6 @@ class OneAgainstRest:
         self.log_loss += other.log_loss
         self.brier += other.brier
         self.bins += other.bins
-
-    def area(self, index: int) -> Area:
-        """Returns the area under the ROC curve of class ``index``."""
-        return roc_area(*self.sample.sides(index)[1:], self.sample.exact)
 
     def figures(self, index: int) -> dict[str, Any]:
         """Returns the figures of class ``index``; the calibration error is over bins of its confidence."""
