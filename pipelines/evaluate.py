@@ -21,13 +21,14 @@ from pipelines.measure_flags import (
     compared_mapping,
     measure_options,
 )
-from pipelines.report.publish import METRICS, REPORT, PublishOptions, check_output, publish_evaluation
+from pipelines.report.page import REPORT
+from pipelines.report.publish import METRICS, PublishOptions, check_output, publish_evaluation
 from pipelines.report.verdict import summarise
 from pipelines.run_record import configuration_json, new_run_id, print_record, read_run_record
 from transforms.attach_clusters import AttachClusters
 from transforms.compare_predictions import ComparePredictions
 from transforms.errors import OptionError
-from transforms.files.filesystem import is_local, join, local_path
+from transforms.files.filesystem import absolute, join
 from transforms.measure_predictions import MeasurePredictions, ReadPredictions
 from transforms.measures.columns import ColumnMapping
 from transforms.measures.files import list_prediction_files
@@ -127,21 +128,17 @@ def _configuration(flags: argparse.Namespace) -> EvaluateConfiguration:
     if flags.thumbnails < 0:
         raise OptionError(f"--thumbnails must not be negative, got {flags.thumbnails}")
     return EvaluateConfiguration(
-        predictions=_address(flags.predictions),
-        output=_address(flags.output),
+        predictions=absolute(flags.predictions),
+        output=absolute(flags.output),
         run_id=new_run_id(flags.run_id),
         thumbnails=flags.thumbnails,
         measure=measure_options(flags, worst=max(24, flags.thumbnails)),
         columns=column_mapping(flags),
-        compare=_address(flags.compare) if flags.compare else None,
+        compare=absolute(flags.compare) if flags.compare else None,
         compared_columns=compared_mapping(flags),
         clusters=flags.clusters,
-        store=_address(flags.store) if flags.store else None,
+        store=absolute(flags.store) if flags.store else None,
     )
-
-
-def _address(text: str) -> str:
-    return local_path(text) if is_local(text) else text
 
 
 if __name__ == "__main__":

@@ -18,14 +18,14 @@ from pyarrow import fs
 from pipelines.report.evaluation import Facts, evaluation_page
 from pipelines.report.long_table import long_table
 from pipelines.report.markdown import summary
-from pipelines.report.page import render
+from pipelines.report.page import REPORT, render
 from transforms.errors import HeliographError, OptionError
 from transforms.files.filesystem import join, open_filesystem, read_bytes, write_atomically
 from transforms.measures.files import count_errors, error_examples
 from transforms.shards.record import peak_memory_mb, software_versions
 
 COMMAND = "evaluate"
-RECORD, METRICS, REPORT = "run.json", "metrics.json", "report.html"
+RECORD, METRICS = "run.json", "metrics.json"
 TABLE, SUMMARY = "metrics.parquet", "summary.md"
 
 _REASONS = 5  # dead letters of each class that the page shows
