@@ -14,13 +14,13 @@ from pipelines.report.page import Card, Page, Section
 from pipelines.report.projection import POINTS
 from pipelines.report.sections.contents import contents
 from pipelines.report.sections.dead_letters import EMBEDDING, dead_letters
-from pipelines.report.sections.drift import CHANCE, FAR, describe_drift, drifted
+from pipelines.report.sections.drift import FAR, describe_drift, drifted
 from pipelines.report.sections.embedding_map import embedding_map
 from pipelines.report.sections.near_duplicates import Pair, find_pairs, near_duplicates
 from pipelines.report.sections.reproduce import RunFacts, reproduce
 from pipelines.report.sections.throughput import throughput
 from pipelines.report.table_sample import LabelCounts, count_labels, files_of_commit, sample_rows
-from pipelines.report.verdict import percent
+from pipelines.report.verdict import CHANCE, percent
 from transforms.files.filesystem import open_filesystem
 from transforms.store.dead_letters import read_dead_letters
 from transforms.store.read import Features
@@ -63,7 +63,6 @@ class _Look:
     """What is seen of a table after a run.
 
     Attributes:
-      table: at the version that the run made.
       counts: of all rows.
       counts_of_run: of those that the run added.
       earlier: some rows that the table had before.
@@ -72,7 +71,6 @@ class _Look:
       pairs: of ``new``.
     """
 
-    table: FeatureTable
     counts: LabelCounts
     counts_of_run: LabelCounts
     earlier: Features
@@ -120,7 +118,6 @@ def _look(record: Mapping[str, Any]) -> _Look:
     new = sample_rows(added, dimension, COMPARED, run_id)
     earlier = sample_rows(before, dimension, COMPARED)
     return _Look(
-        table=table,
         counts=count_labels(files),
         counts_of_run=count_labels(added, run_id=run_id),
         earlier=earlier,
@@ -139,11 +136,10 @@ def _verdict(record: Mapping[str, Any]) -> str:
 
 
 def _cards(record: Mapping[str, Any], seen: _Look) -> list[Card]:
-    rows = sum(file.rows for file in seen.table.data_files())
     cards = [
         Card(name="Embedded", value=f"{record['embedded']:,}", note=f"of {record['listed']:,} listed"),
         Card(name="Failed", value=f"{record['failed']:,}", note="dead letters, by class below"),
-        Card(name="In the table", value=f"{rows:,}", note=f"rows, version {record['table_version']}"),
+        Card(name="In the table", value=f"{seen.counts.total:,}", note=f"rows, version {record['table_version']}"),
         Card(name="Speed", value=f"{record['images_per_second']:,.0f}/s", note="images, start-up included"),
         Card(name="Peak memory", value=f"{record['peak_memory_mb']:,.0f} MB", note="of one process"),
     ]

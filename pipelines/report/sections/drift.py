@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from pipelines.report.drift import Drift
 from pipelines.report.page import Section
+from pipelines.report.verdict import CHANCE
 
 SHOWN = 12
 ALIKE, FAR = 0.02, 0.1
 """Distances below the first are hardly any, above the second large."""
-
-CHANCE = 0.05
 
 
 def describe_drift(drift: Drift) -> str:
