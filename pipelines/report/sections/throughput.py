@@ -34,5 +34,5 @@ def throughput(record: Mapping[str, Any], verb: str) -> Section | None:
         [name, (f"{seconds:.1f} s", seconds), (f"{seconds / total:.0%}" if total else "–", seconds)]
         for name, seconds in sorted(stages.items(), key=lambda item: -item[1])
     ]
-    data = {"cards": cards, "rows": rows, "verb": verb}
+    data = {"cards": cards, "rows": rows}
     return Section(id="throughput", title="How fast it was", short="Speed", template="throughput", data=data)
