@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.report.verdict import CHANCE, FEW, THRESHOLD, largest_gaps, percent, points
+from pipelines.report.verdict import CHANCE, FEW, THRESHOLD, largest_gaps, percent, points, slice_name
 
 STEPS = 5
 """Pieces of advice at most."""
@@ -113,9 +113,8 @@ def _gap(metrics: Mapping[str, Any]) -> _Step:
 def _slice(search: Mapping[str, Any]) -> _Step:
     for found in search["found"][:1]:
         if found["adjusted_p_value"] < CHANCE:
-            named = " and ".join(f"{name} = {value}" for name, value in found["attributes"].items())
             return (
-                f"Look at the errors among {named}: only {percent(found['accuracy'])} are right, against "
+                f"Look at the errors among {slice_name(found)}: only {percent(found['accuracy'])} are right, against "
                 f"{percent(found['rest_accuracy'])} elsewhere; more training images of that kind may help.",
                 "worst-slices",
             )

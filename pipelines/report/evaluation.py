@@ -62,9 +62,9 @@ def evaluation_page(metrics: Mapping[str, Any], facts: Facts) -> Page:
         run_id=facts.run_id,
         title=f"Evaluation: {percent(overall['accuracy'])} right",
         kicker=f"Evaluation{f' of model {versions}' if versions else ''} on {facts.predictions}, {facts.made_at}",
-        verdict=verdict(dict(overall)),
+        verdict=verdict(overall),
         against=[comparison_verdict(other)] if other else [],
-        findings=weak_spots(dict(metrics)),
+        findings=weak_spots(metrics),
         advice=advice(metrics, facts.dead_letters),
         cards=cards(overall),
         sections=[

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pipelines.report.assets import number
 from pipelines.report.verdict import comparison_verdict, largest_gaps, percent, verdict, weak_spots
 
 CLASSES, SLICES, GAPS = 20, 30, 10
@@ -21,7 +22,7 @@ def summary(metrics: Mapping[str, Any], command: str) -> str:
     """
     parts = [
         [f"## {_text(verdict(metrics['overall']))}"],
-        [f"- {_text(sentence)}" for sentence in weak_spots(dict(metrics))],
+        [f"- {_text(sentence)}" for sentence in weak_spots(metrics)],
         _comparison(metrics["comparison"]),
         _classes(metrics["classes"]),
         _slices(metrics["slices"], metrics["minimum_slice"]),
@@ -43,9 +44,9 @@ def _classes(classes: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{entry['support']:,}",
             percent(entry["recall"]),
             percent(entry["precision"]),
-            _number(entry["f1"]),
-            _number(entry["roc_auc"]),
-            _number(entry["average_precision"]),
+            number(entry["f1"]),
+            number(entry["roc_auc"]),
+            number(entry["average_precision"]),
         )
         for entry in classes[:CLASSES]
     ]
@@ -60,7 +61,7 @@ def _slices(slices: Mapping[str, Sequence[Mapping[str, Any]]], minimum: int) -> 
             f"{entry['rows']:,}",
             percent(entry["accuracy"]),
             f"{percent(entry['accuracy_interval'][0])} to {percent(entry['accuracy_interval'][1])}",
-            _number(entry["macro"]["f1"]),
+            number(entry["macro"]["f1"]),
         )
         for name, entry in every[:SLICES]
     ]
@@ -76,7 +77,7 @@ def _gaps(metrics: Mapping[str, Any]) -> list[str]:
             f"{compared['negatives']:,} / {compared['positives']:,}",
             percent(rate["value"]),
             f"+{percent(gap)} ({percent(rate['gap_interval'][0])} to {percent(rate['gap_interval'][1])})",
-            _number(compared["bpsn_auc"]["value"]),
+            number(compared["bpsn_auc"]["value"]),
         )
         for gap, name, value, compared, rate in found[:GAPS]
     ]
@@ -99,7 +100,3 @@ def _text(value: str) -> str:
     """Escapes what Markdown or HTML would take for markup; labels come from strangers."""
     flat = " ".join(value.split()).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*_\[\]|~@#])", r"\\\1", flat)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

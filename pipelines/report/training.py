@@ -109,9 +109,9 @@ def training_page(trained: Trained) -> Page:
         run_id=trained.digest,
         title=f"Training: {percent(figures['accuracy'])} right",
         kicker=f"Training of {name}, version {version}, measured on the {split} split that it has not seen",
-        verdict=verdict(dict(overall)),
+        verdict=verdict(overall),
         against=[comparison_verdict(compared)] if compared else [],
-        findings=weak_spots(dict(found)) if found else [],
+        findings=weak_spots(found) if found else [],
         advice=advice(found, {}) if found else [],
         cards=cards(found["overall"]) if found else [],
         sections=[

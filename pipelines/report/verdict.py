@@ -20,7 +20,7 @@ THRESHOLD = 0.5
 _SLICES_IN_A_LINE = 5
 
 
-def verdict(overall: dict[str, Any]) -> str:
+def verdict(overall: Mapping[str, Any]) -> str:
     """Returns how good the predictions are against always naming the most frequent label."""
     if not overall["rows"]:
         return "Nothing could be measured."
@@ -68,7 +68,7 @@ def comparison_verdict(comparison: Mapping[str, Any]) -> str:
     )
 
 
-def summarise(metrics: dict[str, Any]) -> list[str]:
+def summarise(metrics: Mapping[str, Any]) -> list[str]:
     """Returns the verdict, the slices of attributes with few values, and the warnings, a line each."""
     lines = [verdict(metrics["overall"])]
     if metrics["comparison"]:
@@ -80,7 +80,7 @@ def summarise(metrics: dict[str, Any]) -> list[str]:
     return lines + [f"note: {sentence}" for sentence in metrics["warnings"]]
 
 
-def weak_spots(metrics: dict[str, Any]) -> list[str]:
+def weak_spots(metrics: Mapping[str, Any]) -> list[str]:
     """Returns where the predictions are worst: a class, a slice, a confusion, and their confidence."""
     return [
         sentence
@@ -95,7 +95,7 @@ def weak_spots(metrics: dict[str, Any]) -> list[str]:
     ]
 
 
-def _weakest_class(metrics: dict[str, Any]) -> str:
+def _weakest_class(metrics: Mapping[str, Any]) -> str:
     found = [entry for entry in metrics["classes"] if entry["recall"] is not None]
     if len(found) < 2:
         return ""
@@ -106,7 +106,7 @@ def _weakest_class(metrics: dict[str, Any]) -> str:
     )
 
 
-def _weakest_slice(metrics: dict[str, Any]) -> str:
+def _weakest_slice(metrics: Mapping[str, Any]) -> str:
     found = [
         (entry["accuracy"], name, entry)
         for name, entries in metrics["slices"].items()
@@ -131,20 +131,19 @@ def _weakest_slice(metrics: dict[str, Any]) -> str:
     )
 
 
-def _worst_pair(metrics: dict[str, Any]) -> str:
+def _worst_pair(metrics: Mapping[str, Any]) -> str:
     """The worst slice that the search found, when it is a pair and beyond chance."""
     for found in metrics["worst_slices"]["found"][:1]:
         if len(found["attributes"]) > 1 and found["adjusted_p_value"] < CHANCE:
-            named = " and ".join(f"{name} = {value}" for name, value in found["attributes"].items())
             return (
-                f"Worst of {metrics['worst_slices']['tried']:,} slices tried: {named}, with "
+                f"Worst of {metrics['worst_slices']['tried']:,} slices tried: {slice_name(found)}, with "
                 f"{percent(found['accuracy'])} right among {found['rows']:,} against "
                 f"{percent(found['rest_accuracy'])} elsewhere (p = {found['adjusted_p_value']:.2g}, corrected)."
             )
     return ""
 
 
-def _largest_confusion(metrics: dict[str, Any]) -> str:
+def _largest_confusion(metrics: Mapping[str, Any]) -> str:
     largest = metrics["confusion_matrix"]["largest"]
     if len(metrics["confusion_matrix"]["labels"]) < 3 or not largest:
         return ""
@@ -153,7 +152,7 @@ def _largest_confusion(metrics: dict[str, Any]) -> str:
     return f"Most frequent mistake: “{first['label']}” taken for “{first['prediction']}” ({times})."
 
 
-def _confidence(metrics: dict[str, Any]) -> str:
+def _confidence(metrics: Mapping[str, Any]) -> str:
     error = metrics["overall"]["expected_calibration_error"]
     if error is None:
         return ""
@@ -182,6 +181,18 @@ def points(value: float) -> str:
     return f"{100 * value:.1f} percentage points"
 
 
+def slice_name(found: Mapping[str, Any]) -> str:
+    """Returns the attributes and values of a slice that the search found."""
+    return " and ".join(f"{name} = {value}" for name, value in found["attributes"].items())
+
+
+def rate_at(compared: Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
+    """Returns a rate at THRESHOLD, undefined when it is not known there."""
+    cells = compared["thresholds"] if compared else ()
+    found = next((cell for cell in cells if cell["threshold"] == THRESHOLD), None)
+    return found[name] if found else {"value": None, "interval": [None, None]}
+
+
 def largest_gaps(metrics: Mapping[str, Any]) -> list[tuple[float, str, str, Mapping[str, Any], Mapping[str, Any]]]:
     """Returns the slices, of enough negatives, whose false positive rate lies above that of the rest beyond chance.
 
@@ -194,9 +205,8 @@ def largest_gaps(metrics: Mapping[str, Any]) -> list[tuple[float, str, str, Mapp
             for compared in part["fairness"]:
                 if compared["negatives"] < metrics["minimum_slice"]:
                     continue
-                rates = next((cell for cell in compared["thresholds"] if cell["threshold"] == THRESHOLD), None)
-                rate = rates["false_positive_rate"] if rates else None
-                if rate and rate["gap"] is not None and (rate["gap_interval"][0] or 0) > 0:
+                rate = rate_at(compared, "false_positive_rate")
+                if rate.get("gap") is not None and (rate["gap_interval"][0] or 0) > 0:
                     found.append((rate["gap"], name, part["value"], compared, rate))
     found.sort(key=lambda item: (-item[0], item[1], item[2], item[3]["name"]))
     return found

@@ -7,8 +7,8 @@ from typing import Any
 
 from pipelines.report.assets import number, signed, signed_interval
 from pipelines.report.page import Section
-from pipelines.report.sections.slices import ROWS, compared_classes, of_class, rate_at
-from pipelines.report.verdict import THRESHOLD, percent
+from pipelines.report.sections.slices import ROWS, compared_classes, of_class
+from pipelines.report.verdict import THRESHOLD, percent, rate_at
 
 _AREAS = ("subgroup_auc", "bpsn_auc", "bnsp_auc", "negative_aeg", "positive_aeg")
 
@@ -36,7 +36,6 @@ def fairness(metrics: Mapping[str, Any]) -> Section | None:
             "total": len(rows),
             "names": names,
             "threshold": THRESHOLD,
-            "minimum": metrics["minimum_slice"],
         },
     )
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pipelines.report.assets import number, signed
 from pipelines.report.charts import interval_chart
 from pipelines.report.page import Section
-from pipelines.report.verdict import THRESHOLD, percent
+from pipelines.report.verdict import THRESHOLD, percent, rate_at
 
 ROWS = 200
 """Lines of a table at most, the least accurate slices; metrics.json has them all."""
@@ -49,7 +49,6 @@ def slices(metrics: Mapping[str, Any]) -> Section | None:
             "total": len(every),
             "plots": list(enumerate(figures)),
             "plotted": min(len(every), POINTS),
-            "small": metrics["minimum_slice"],
             "left_out": metrics["slices_left_out"],
         },
         charts={f"forest-{place}": figure for place, figure in enumerate(figures.values())} if every else {},
@@ -80,13 +79,6 @@ def compared_classes(metrics: Mapping[str, Any]) -> list[str]:
     if len(found) == 2 == len([entry for entry in metrics["classes"] if entry["known"]]):
         found = [min(found, key=lambda entry: (entry["positives"], entry["name"]))]
     return [entry["name"] for entry in found]
-
-
-def rate_at(compared: Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
-    """Returns a rate at THRESHOLD, undefined when it is not known there."""
-    cells = compared["thresholds"] if compared else ()
-    found = next((cell for cell in cells if cell["threshold"] == THRESHOLD), None)
-    return found[name] if found else {"value": None, "interval": [None, None]}
 
 
 def of_class(entries: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.report.assets import chance
 from pipelines.report.page import Section
-from pipelines.report.verdict import CHANCE, percent
+from pipelines.report.verdict import CHANCE, percent, slice_name
 
 
 def worst_slices(metrics: Mapping[str, Any], pictures: bool) -> Section | None:
@@ -17,13 +17,11 @@ def worst_slices(metrics: Mapping[str, Any], pictures: bool) -> Section | None:
         return None
     entries = [
         {
-            "name": " and ".join(f"{name} = {value}" for name, value in found["attributes"].items()),
+            "name": slice_name(found),
             "images": found["images"] if pictures else [],
-            "rows": found["rows"],
             "sure": found["adjusted_p_value"] < CHANCE,
-            "id": f"worst-slice-{place}",
         }
-        for place, found in enumerate(search["found"])
+        for found in search["found"]
     ]
     rows = [
         [
