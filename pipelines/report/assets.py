@@ -6,8 +6,10 @@ import base64
 import hashlib
 import importlib.resources
 from collections.abc import Sequence
+from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from pipelines.report.verdict import percent
 
@@ -28,6 +30,18 @@ def environment() -> jinja2.Environment:
     )
     found.filters |= {"whole": lambda value: f"{value:,}", "percent": percent, "number": number}
     return found
+
+
+def render_plain(template: str, **fields: Any) -> str:
+    """Returns a page that runs nothing, from a template with head.html; ``fields`` are ``title`` and its own."""
+    style = asset("page.css")
+    policy = content_policy(scripts=(), styles=(style,))
+    return environment().get_template(template).render(style=Markup(style), policy=policy, **fields)
+
+
+def data_address(content: bytes, kind: str) -> str:
+    """Returns a picture as an address; ``kind`` is of ``image/``, as ``jpeg``."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def number(value: float | None) -> str:

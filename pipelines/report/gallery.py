@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from markupsafe import Markup
-
-from pipelines.report.assets import asset, content_policy, environment
+from pipelines.report.assets import render_plain
 from pipelines.report.thumbnails import thumbnails
 
 SHOWN = 60
@@ -38,7 +36,6 @@ def render_gallery(title: str, lead: str, entries: Sequence[Entry], table: str) 
       entries: the first SHOWN are on the page.
       table: name of the file beside it that has all of them.
     """
-    style = asset("page.css")
     chosen = entries[:SHOWN]
     pictures = iter(thumbnails([uri for entry in chosen for uri, _ in entry.images]))
     shown = [
@@ -49,16 +46,6 @@ def render_gallery(title: str, lead: str, entries: Sequence[Entry], table: str) 
         }
         for entry in chosen
     ]
-    return (
-        environment()
-        .from_string(asset("gallery.html"))
-        .render(
-            title=title,
-            lead=lead.splitlines(),
-            entries=shown,
-            total=len(entries),
-            table=table,
-            style=Markup(style),
-            policy=content_policy(scripts=(), styles=(style,)),
-        )
+    return render_plain(
+        "gallery.html", title=title, lead=lead.splitlines(), entries=shown, total=len(entries), table=table
     )

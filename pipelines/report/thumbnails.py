@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import collections
 import contextlib
 import functools
@@ -13,6 +12,7 @@ import pyarrow as pa
 from PIL import Image
 from pyarrow import fs
 
+from pipelines.report.assets import data_address
 from transforms.encoders.specification import Preprocessing
 from transforms.errors import HeliographError
 from transforms.files.filesystem import open_filesystem
@@ -76,7 +76,7 @@ def _picture(read: Callable[[], bytes | None]) -> str | None:
     size = max(1, round(decoded.width * SIDE / longest)), max(1, round(decoded.height * SIDE / longest))
     stream = io.BytesIO()
     Image.fromarray(decoded.pixels).resize(size, Image.Resampling.BILINEAR).save(stream, "JPEG", quality=_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    return data_address(stream.getvalue(), "jpeg")
 
 
 def read_image(uri: str) -> bytes | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from pipelines.report.assets import asset, content_policy, environment
+from pipelines.report.assets import data_address, render_plain
 
 
 def card_page(title: str, card: str, files: Mapping[str, bytes]) -> str:
@@ -22,8 +21,5 @@ def card_page(title: str, card: str, files: Mapping[str, bytes]) -> str:
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(card)
     for name, data in files.items():
         if name.endswith(".svg"):
-            body = body.replace(f'src="{name}"', f'src="data:image/svg+xml;base64,{base64.b64encode(data).decode()}"')
-    style = asset("page.css")
-    template = environment().from_string(asset("card.html"))
-    policy = content_policy(scripts=(), styles=(style,))
-    return template.render(title=title, body=Markup(body), style=Markup(style), policy=policy)
+            body = body.replace(f'src="{name}"', f'src="{data_address(data, "svg+xml")}"')
+    return render_plain("card.html", title=title, body=Markup(body))

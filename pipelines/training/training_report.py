@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 from collections.abc import Sequence
 
 import numpy as np
-from markupsafe import Markup
 from PIL import Image
 
-from pipelines.report.assets import asset, content_policy, environment
+from pipelines.report.assets import data_address, render_plain
 from pipelines.training.classifier import Classifier
 from pipelines.training.features import Examples
 from pipelines.training.fit_network import Epoch, rows_of
@@ -132,19 +130,12 @@ def _one_a_class(examples: Examples) -> list[int]:
 
 
 def _page(figures: Sequence[tuple[str, str, str]], pictures: Sequence[tuple[str, str, Picture]]) -> str:
-    style = asset("page.css")
-    drawn = [(title, text, _address(svg.encode(), "svg+xml")) for title, text, svg in figures]
-    shown = [(text, _address(_png(picture), "png")) for _, text, picture in pictures]
-    template = environment().from_string(asset("training.html"))
-    policy = content_policy(scripts=(), styles=(style,))
-    return template.render(figures=drawn, pictures=shown, style=Markup(style), policy=policy)
+    drawn = [(title, text, data_address(svg.encode(), "svg+xml")) for title, text, svg in figures]
+    shown = [(text, data_address(_png(picture), "png")) for _, text, picture in pictures]
+    return render_plain("training.html", title="How the network was trained", figures=drawn, pictures=shown)
 
 
 def _png(picture: Picture) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, "PNG")
     return stream.getvalue()
-
-
-def _address(data: bytes, form: str) -> str:
-    return f"data:image/{form};base64,{base64.b64encode(data).decode()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipelines.report.assets import data_address
 from pipelines.report.occlusion import evidence
 from pipelines.report.page import Section
 from pipelines.report.thumbnails import SIDE, read_image
@@ -65,4 +65,4 @@ def _address(picture: np.ndarray) -> str:
     image = Image.fromarray(picture)
     image.thumbnail((2 * SIDE, 2 * SIDE))
     image.save(stream, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    return data_address(stream.getvalue(), "jpeg")
