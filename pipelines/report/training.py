@@ -28,12 +28,14 @@ from transforms.errors import HeliographError, ModelError
 from transforms.files.filesystem import join
 from transforms.measures.comparison import Comparison
 from transforms.measures.evaluation import Evaluation
+from transforms.measures.rows import normalise
 from transforms.measures.slices import MeasureOptions
 from transforms.model.directory import ModelDirectory, versions
 from transforms.model.head import Head
 from transforms.shards.record import software_versions
 from transforms.sources.reference import SPLITS
 from transforms.store.read import Features
+from transforms.store.schema import prediction_schema
 from transforms.store.table import FeatureTable
 
 MEASURED = 10_000
@@ -43,21 +45,6 @@ SCORES = 1_000_000
 """Probabilities that the page measures at most: with many classes it takes fewer images."""
 
 PICTURES, GALLERY = 60, 12
-
-_PREDICTIONS = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("image_uri", pa.string()),
-        ("ids", pa.list_(pa.string())),
-        ("displayNames", pa.list_(pa.string())),
-        ("confidences", pa.list_(pa.float32())),
-        ("model_version", pa.string()),
-        ("split", pa.string()),
-        ("labels", pa.list_(pa.string())),
-        ("attributes", pa.map_(pa.string(), pa.string())),
-        ("weight", pa.float64()),
-    ]
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,24 +140,27 @@ def _measure(head: Head, features: Features, before: ModelDirectory | None, seve
 
 
 def predictions(head: Head, features: Features, version: str) -> pa.RecordBatch:
-    """Returns what a head says of stored features, as rows of predictions."""
+    """Returns what a head says of stored features, as normalised rows of predictions.
+
+    Of several labels an image each is said by the head's thresholds, of one the most probable, as in metrics.json.
+    """
     probabilities = head.probabilities(features.embeddings)
     order = np.argsort(-probabilities, axis=1, kind="stable")
     names = np.array(head.labels, object)
-    columns = {
+    columns: dict[str, Any] = {
         "image_id": features.image_ids,
         "image_uri": features.image_uris,
-        "ids": order.astype(str).tolist(),
         "displayNames": names[order].tolist(),
         "confidences": np.take_along_axis(probabilities, order, axis=1).tolist(),
         "model_version": [version] * len(order),
         "split": features.splits,
         "labels": [list(labels) for labels in features.labels],
         "attributes": [list(found.items()) for found in features.attributes],
-        "weight": [1.0] * len(order),
     }
-    arrays = [pa.array(columns[field.name], field.type) for field in _PREDICTIONS]
-    return pa.RecordBatch.from_arrays(arrays, schema=_PREDICTIONS)
+    if head.activation == "sigmoid":
+        columns["predicted"] = [names[said].tolist() for said in head.decide(probabilities)]
+    schema = pa.schema([prediction_schema().field(name) for name in columns])
+    return normalise(pa.RecordBatch.from_pydict(columns, schema=schema))
 
 
 def _previous(trained: Trained) -> ModelDirectory | None:

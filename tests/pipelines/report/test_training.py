@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,22 @@ import pytest
 from playwright.sync_api import Browser
 
 from pipelines.report.page import Page, render
-from pipelines.report.training import Trained, report_files, training_page
+from pipelines.report.training import Trained, predictions, report_files, training_page
 from pipelines.training import outcome
 from pipelines.training.checks import CheckSettings
+from pipelines.training.features import Examples
 from pipelines.training.fit_settings import FitSettings
 from pipelines.training.lab import LabSettings
+from pipelines.training.measure import measure
 from pipelines.training.remedy_settings import RemedySettings
 from pipelines.training.sweep_settings import SweepSettings
 from tests.pipelines.report.browsing import is_too_wide, opened, serious_findings
-from tests.pipelines.training.builders import make_table
+from tests.pipelines.training.builders import features, make_table
 from transforms.errors import StoreError
+from transforms.measures.evaluation import Evaluation
+from transforms.measures.slices import MeasureOptions
+from transforms.model.decision import Decision
+from transforms.model.head import Head
 from transforms.store.table import FeatureTable
 
 HOSTILE = "<script>alert(1)</script>"
@@ -67,6 +74,27 @@ def test_the_page_says_how_good_the_model_is(trained: Trained, page: Page) -> No
     assert len(sections["sweep"].data["rows"]) == 2
     assert [name for name, _ in sections["checks"].data["pages"]] == ["label_errors.html"]
     assert [name for _, name in sections["map"].data["options"]] == ["label", "split", "error", "prediction"]
+
+
+def test_several_labels_are_measured_by_the_thresholds_of_the_model() -> None:
+    generator = np.random.default_rng(7)
+    vectors, targets = generator.normal(size=(200, 3)).astype(np.float32), generator.random((200, 3)) < 0.5
+    head = Head(
+        labels=("a", "b", "c"),
+        mean=np.zeros(3, np.float32),
+        std=np.ones(3, np.float32),
+        layers=((np.eye(3, dtype=np.float32), np.zeros(3, np.float32)),),
+        activation="sigmoid",
+        decision=Decision(thresholds=(0.2, None, 0.9)),
+    )
+    labels = [["abc"[place] for place in np.flatnonzero(row)] or ["none"] for row in targets]
+    targets = np.concatenate([targets, ~targets.any(axis=1, keepdims=True)], axis=1)
+    evaluation = Evaluation(MeasureOptions(multi_label=True))
+    rows = dataclasses.replace(features(vectors, labels), splits=["test"] * 200, attributes=[{}] * 200)
+    evaluation.add(predictions(head, rows, "1"))
+    wanted = measure(head, Examples(vectors=vectors, targets=targets), ("none",))
+    assert wanted
+    assert evaluation.compute()["overall"]["accuracy"] == pytest.approx(wanted["accuracy"])
 
 
 def test_the_page_is_the_same_every_time(trained: Trained, page: Page) -> None:
