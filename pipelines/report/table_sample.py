@@ -92,15 +92,7 @@ def sample_rows(
     batches = found.to_batches() or [pa.RecordBatch.from_pylist([], schema=found.schema)]
     features = features_of(batches[0], dimension)
     finite = np.flatnonzero(np.isfinite(features.embeddings).all(axis=1))
-    return take(features, generator.permutation(finite)[:rows])
-
-
-def take(features: Features, rows: np.ndarray) -> Features:
-    """Returns some rows of features."""
-    lists = ("image_ids", "image_uris", "sha256", "splits", "labels", "groups", "attributes")
-    taken = {name: [values[row] for row in rows] if (values := getattr(features, name)) else [] for name in lists}
-    views = features.view_ids[rows] if len(features.view_ids) else features.view_ids
-    return Features(embeddings=features.embeddings[rows], view_ids=views, **taken)
+    return features.take(generator.permutation(finite)[:rows])
 
 
 def count_labels(files: Sequence[DataFile], limit: int = COUNTED, run_id: str | None = None) -> LabelCounts:

@@ -216,13 +216,7 @@ def _vectors(features: Features, rows: Rows) -> Array:
 
 
 def _take(features: Features, rows: Rows) -> Features:
-    if len(rows) == len(features.embeddings):
-        return features
-    columns: dict[str, Any] = {field.name: getattr(features, field.name) for field in dataclasses.fields(features)}
-    for name, column in columns.items():
-        if len(column):
-            columns[name] = column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows.tolist()]
-    return Features(**columns)
+    return features if len(rows) == len(features.embeddings) else features.take(rows)
 
 
 def _join(parts: Sequence[Features]) -> Features:

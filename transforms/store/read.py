@@ -50,6 +50,15 @@ class Features:
     view_ids: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     attributes: list[dict[str, str]] = dataclasses.field(default_factory=list)
 
+    def take(self, rows: np.ndarray) -> Features:
+        """Returns the rows of these numbers, in their order; what was not asked for stays empty."""
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        places = rows.tolist()
+        for name, column in columns.items():
+            if len(column):
+                columns[name] = column[rows] if isinstance(column, np.ndarray) else [column[place] for place in places]
+        return Features(**columns)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Selection:
