@@ -20,6 +20,7 @@ from pipelines.report.sections.embedding_map import embedding_map
 from pipelines.report.sections.heat_maps import heat_maps
 from pipelines.report.sections.learning_curve import learning_curves
 from pipelines.report.sections.remedies import remedies
+from pipelines.report.sections.reproduce import repeat
 from pipelines.report.sections.sweep import sweep
 from pipelines.report.sections.warnings import warnings
 from pipelines.report.table_sample import sample_rows
@@ -219,12 +220,5 @@ def _how(trained: Trained, split: str, before: ModelDirectory | None) -> Section
         "Encoder": f"{specification.name}, fingerprint {specification.fingerprint}",
         "Compared with": f"version {before.version}" if before else "nothing: there is no version before it",
         "Digest": f"{trained.digest} of data, settings and code",
-        "Software": ", ".join(f"{name} {version}" for name, version in software_versions().items()),
     }
-    return Section(
-        id="measured",
-        title="What was trained, and how to do it again",
-        short="How to reproduce",
-        template="reproduce",
-        data={"lines": lines, "command": trained.command},
-    )
+    return repeat("trained", lines, software_versions(), trained.command)

@@ -29,16 +29,17 @@ class RunFacts:
 
 def reproduce(run: RunFacts, facts: Mapping[str, str]) -> Section:
     """Returns the section; ``facts`` are further lines, by name."""
-    lines = {
-        **facts,
-        "Run": run.run_id,
-        "Made": f"{run.made_at}, in {run.seconds:.1f} s",
-        "Software": ", ".join(f"{name} {version}" for name, version in run.versions.items()),
-    }
+    lines = {**facts, "Run": run.run_id, "Made": f"{run.made_at}, in {run.seconds:.1f} s"}
+    return repeat("measured", lines, run.versions, run.command)
+
+
+def repeat(done: str, lines: Mapping[str, str], versions: Mapping[str, str], command: str) -> Section:
+    """Returns the section of what was ``done``: its lines, the software, and the command."""
+    software = ", ".join(f"{name} {version}" for name, version in versions.items())
     return Section(
         id="measured",
-        title="What was measured, and how to do it again",
+        title=f"What was {done}, and how to do it again",
         short="Reproduce",
         template="reproduce",
-        data={"lines": lines, "command": run.command},
+        data={"lines": {**lines, "Software": software}, "command": command},
     )
