@@ -98,7 +98,7 @@ def _tell_replaced(output: str, model: ModelDirectory) -> None:
     filesystem, path = open_filesystem(join(output, "run.json"))
     if filesystem.get_file_info(path).type == fs.FileType.File:
         earlier = read_run_record(join(output, "run.json")).get("model", {}).get("identifier")
-        if earlier != model.identifier:
+        if earlier and earlier != model.identifier:
             print(
                 f"heliograph: note: {output} has predictions of model {earlier}, which those of {model.identifier} "
                 "will replace; name another --output to keep both",

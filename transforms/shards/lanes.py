@@ -131,6 +131,7 @@ class Decoder:
       threads: that read and decode.
       timeout_seconds: for one image; a decoder that exceeds it is given up.
       limits: of decoding.
+      with_brightness: measure it, which takes as long as a hundredth of decoding and encoding.
       clock: where the stages' seconds are counted.
     """
 
@@ -140,6 +141,7 @@ class Decoder:
     threads: int = 2
     timeout_seconds: float = 60.0
     limits: ImageLimits = DEFAULT_LIMITS
+    with_brightness: bool = False
     clock: StageClock = dataclasses.field(default_factory=StageClock)
 
     def __post_init__(self) -> None:
@@ -225,7 +227,7 @@ class Decoder:
             height=image.height,
             format=image.format,
             byte_size=len(data),
-            brightness=float(image.pixels.mean()) / 255,
+            brightness=float(image.pixels.mean()) / 255 if self.with_brightness else None,
             pixels=image.pixels,
         )
 

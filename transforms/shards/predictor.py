@@ -145,6 +145,7 @@ class ShardPredictor:
             batch_size=options.batch_size,
             threads=options.threads or usable_cores(),
             timeout_seconds=options.timeout_seconds,
+            with_brightness=True,
             observe=self._observe or ignore,
             clock=self._work.clock,
         )
