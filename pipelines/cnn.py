@@ -24,6 +24,7 @@ from pipelines.training.train_network import (
     parse,
     train_network,
 )
+from pipelines.training.training_report import PAGE
 from transforms.encoders.resolve import RESIZES
 from transforms.encoders.specification import Preprocessing
 
@@ -89,7 +90,7 @@ def _run(argv: Sequence[str] | None) -> int:
             command=options.command_line(parser, flags),
         )
     )
-    print_record(record, flags.json, summarise(record))
+    print_record(record, flags.json, summarise(record, PAGE))
     return 0
 
 

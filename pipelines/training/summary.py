@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.progress import duration
+from pipelines.report.page import REPORT
 from pipelines.training.calibrate import describe_calibration
 from pipelines.training.curve_figure import most_to_gain
 from pipelines.training.label_errors import describe_label_errors
@@ -17,8 +18,8 @@ _SHOWN = 10  # labels
 _SHOWN_GAINS = 5
 
 
-def summarise(record: Mapping[str, Any]) -> str:
-    """Returns the record of a training in some lines for a person."""
+def summarise(record: Mapping[str, Any], page: str = REPORT) -> str:
+    """Returns the record of a training in some lines for a person; ``page`` is the model's file to read."""
     metrics, labels = record["metrics"], record["labels"]
     shown = ", ".join(labels[:_SHOWN]) + (" …" if len(labels) > _SHOWN else "")
     news = "" if record["made"] else ": nothing new, the same data and configuration made it before"
@@ -40,7 +41,7 @@ def summarise(record: Mapping[str, Any]) -> str:
         lines += [f"before and after: {title}", *_aligned(cells)]
     lines += _sweep_table(metrics["sweep"]) if "sweep" in metrics else []
     lines += _curve_lines(metrics["learning_curve"]) if "learning_curve" in metrics else []
-    lines.append(f"{duration(record['seconds'])}; read {record['model']}/report.html and model_card.md")
+    lines.append(f"{duration(record['seconds'])}; read {record['model']}/{page} and model_card.md")
     return "\n".join(lines)
 
 

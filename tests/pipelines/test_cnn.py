@@ -98,6 +98,8 @@ def test_the_same_training_makes_nothing_new(model: Path, photos: Path, run: Run
     status, out, err = run("--input", photos, "--model", model, *FAST)
     assert status == 0
     assert "nothing new" in out
+    page = Path(out.splitlines()[-1].split("read ")[1].split(" and ")[0])
+    assert page.is_file(), page
     assert "epoch" not in err
     assert [path.name for path in model.iterdir()] == ["1"]
 

@@ -91,6 +91,7 @@ def test_the_same_training_makes_nothing_new(tuned: Path, photos: Path, run: Run
     status, out, _ = run("--input", photos, "--model", tuned, *FAST)
     assert status == 0
     assert "nothing new" in out
+    assert "training.html" in out
     assert sorted(path.name for path in tuned.iterdir()) == ["1", "2"]
 
 
