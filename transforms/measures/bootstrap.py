@@ -28,7 +28,7 @@ def generator(seed: int, *words: str) -> np.random.Generator:
 def replicates(chance: np.random.Generator, weights: Floats, squared_weights: Floats, number: int) -> Floats:
     """Returns ``[number, ...]`` draws of cells that hold the sums ``weights`` and ``squared_weights``."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.where(weights > 0, squared_weights / weights, 1.0)
+        scale = np.where((weights > 0) & (squared_weights > 0), squared_weights / weights, 1.0)
     drawn: Floats = np.multiply(chance.poisson(weights / scale, (number, *weights.shape)), scale, dtype=np.float64)
     return drawn
 

@@ -67,7 +67,7 @@ class Fairness:
         for name, index in self.classes.items():
             chance = generator(self.seed, name, *words)
             inside = self._cells(each, index)
-            outside = tuple(np.maximum(whole - part, 0) for whole, part in zip(self._all(index), inside, strict=True))
+            outside = _outside(self._all(index), inside)
             entry = {"name": name, **self._counts(each, index), **self._areas(each, index, chance)}
             figures.append(entry | {"thresholds": self._rates(inside, outside, chance)})
         return figures
@@ -158,6 +158,12 @@ class Fairness:
         least = 1e-9 * max(float(whole.positive.sum() + whole.negative.sum()), 1.0)
         rest = (whole.positive - inside[0], whole.negative - inside[1])
         return inside, tuple(np.where(side > least, side, 0.0) for side in rest)
+
+
+def _outside(whole: tuple[Any, ...], inside: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Cells of the rows outside a slice; where there are none, sums of weights leave no rounding behind."""
+    rows, *sums = (every - part for every, part in zip(whole, inside, strict=True))
+    return rows, *(np.where(rows > 0, np.maximum(total, 0), 0) for total in sums)
 
 
 def _fewest(inside: Any, everywhere: Any) -> dict[str, int]:

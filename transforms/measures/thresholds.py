@@ -72,7 +72,7 @@ class ThresholdCounts:
           values: ``rows``, ``weights`` or ``squared_weights``.
         """
         above = np.cumsum(values[..., ::-1], axis=-1)[..., -2::-1]
-        below = values.sum(axis=-1, keepdims=True) - above
+        below = np.cumsum(values, axis=-1)[..., :-1]  # the difference to all of them might round to less than 0
         return np.stack([above[0], below[0], above[1], below[1]])
 
     def at(self, thresholds: tuple[float, ...]) -> Ints:

@@ -14,6 +14,7 @@ from transforms.measures.evaluation import Evaluation
 from transforms.measures.fairness import Fairness
 from transforms.measures.one_against_rest import Fineness, OneAgainstRest
 from transforms.measures.slices import MeasureOptions
+from transforms.measures.thresholds import RATES
 
 AREAS = ("subgroup_auc", "bpsn_auc", "bnsp_auc", "negative_aeg", "positive_aeg")
 
@@ -181,3 +182,16 @@ def test_one_row_is_no_certainty() -> None:
     assert found["subgroup_auc"]["value"] == 0.0
     assert found["subgroup_auc"]["interval"] == [None, None]
     assert found["bnsp_auc"]["interval"][0] == pytest.approx(60 / (60 + 1.96**2), abs=1e-4)
+
+
+def test_fractions_as_weights_leave_no_rounding_behind() -> None:
+    rows = random_rows(600, 1)[0]
+    weighted = [{**entry, "weight": 0.1} for entry in rows]
+    plain, found = (_measure(entries, slices=("side", "serial", "rare")) for entries in (rows, weighted))
+    for attribute, parts in plain["slices"].items():
+        for part in parts:
+            for compared in part["fairness"]:
+                other = _compared(found, attribute, part["value"], compared["name"])
+                for cells in zip(compared["thresholds"], other["thresholds"], strict=True):
+                    wanted, figures = ([cell[rate]["gap"] for rate in RATES] for cell in cells)
+                    assert figures == [pytest.approx(gap, abs=1e-9) for gap in wanted]
