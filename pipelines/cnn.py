@@ -21,7 +21,6 @@ from pipelines.training.train_network import (
     add_images_flags,
     images_configuration,
     list_inputs,
-    parse,
     train_network,
 )
 from pipelines.training.training_report import PAGE
@@ -63,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(argv: Sequence[str] | None) -> int:
     parser = _parser()
-    flags = parse(parser, argv)
+    flags = options.parse_without_beam(parser, argv)
     network, fit = cnn_settings(flags), network_settings(flags)
     images = images_configuration(flags)
     given = encoder_flags.image_size(flags.image_size)

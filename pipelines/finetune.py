@@ -20,7 +20,6 @@ from pipelines.training.train_network import (
     add_images_flags,
     images_configuration,
     list_inputs,
-    parse,
     train_network,
 )
 from pipelines.training.training_report import PAGE
@@ -68,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(argv: Sequence[str] | None) -> int:
     parser = _parser()
-    flags = parse(parser, argv)
+    flags = options.parse_without_beam(parser, argv)
     fit, unfreeze = network_settings(flags), _blocks(flags.unfreeze)
     images = images_configuration(flags)
     start = _starting_model(flags.start, images.model)

@@ -64,6 +64,19 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[
     return known, rest
 
 
+def parse_without_beam(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parses a command line that runs no pipeline.
+
+    Raises:
+      OptionError: for flags of Beam's.
+    """
+    flags, beam_args = parse(parser, argv)
+    if beam_args:
+        name = parser.prog.split()[-1]
+        raise OptionError(f"{name} runs no pipeline, so {beam_args[0]} has no effect; leave it out")
+    return flags
+
+
 def _join_negative(argv: Sequence[str]) -> list[str]:
     """Joins ``--pixel-range -1,1`` to one word; argparse takes the second for a flag."""
     joined: list[str] = []

@@ -24,8 +24,7 @@ from pipelines.training.remedy_settings import (
     remedy_settings,
 )
 from pipelines.training.stream import StreamSettings, add_stream_flags, stream_arguments
-from pipelines.training.summary import summarise
-from transforms.errors import OptionError
+from pipelines.training.summary import summarise, training_record
 from transforms.files import filesystem
 from transforms.model.directory import ModelDirectory
 from transforms.store.catalog import open_table
@@ -66,21 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     add_check_arguments(parser)
     add_remedy_arguments(parser)
     add_stream_flags(parser)
-    parser.add_argument(
-        "--assert-accuracy-at-least",
-        type=float,
-        metavar="X",
-        help="fail and export nothing below this accuracy on the test split (without one: validation)",
-    )
-    parser.add_argument("--labels-output-file", metavar="F", help="write the labels there, in the outputs' order")
+    gate.add_gate_argument(parser)
+    export.add_labels_argument(parser)
     parser.add_argument("--trust-model", action="store_true", help="load an encoder that carries code")
     return parser
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    flags, beam_args = options.parse(_parser(), argv)
-    if beam_args:
-        raise OptionError(f"train runs no pipeline, so {beam_args[0]} has no effect; leave it out")
+    flags = options.parse_without_beam(_parser(), argv)
     fit = fit_settings(flags)
     lab = lab_settings(flags, fit)
     configuration = TrainConfiguration(
@@ -106,7 +98,7 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
     """Trains a model and publishes it, unless equal data and configuration have made it already.
 
     Returns:
-      What there is to say: the model, whether it is new, its labels, metrics and the seconds it took.
+      As summary.training_record.
     """
     started = time.monotonic()
     gate.check_threshold(configuration.assert_accuracy_at_least)
@@ -128,15 +120,7 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
         model = ModelDirectory.open(filesystem.join(configuration.model, str(version)))
     if configuration.labels_output_file:
         export.write_labels(configuration.labels_output_file, model.labels)
-    return {
-        "model": model.path,
-        "version": model.version,
-        "made": made,
-        "labels": list(model.labels),
-        "seconds": round(time.monotonic() - started, 3),
-        "metrics": model.metrics,
-        "data": model.data,
-    }
+    return training_record(model, made, time.monotonic() - started)
 
 
 def _fit(

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from typing import Any
 
 from transforms.errors import OptionError, QualityGateError
+
+
+def add_gate_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--assert-accuracy-at-least``."""
+    parser.add_argument(
+        "--assert-accuracy-at-least",
+        type=float,
+        metavar="X",
+        help="fail and export nothing below this accuracy on the test split (without one: validation)",
+    )
 
 
 def check_threshold(threshold: float | None) -> None:

@@ -13,9 +13,23 @@ from pipelines.training.label_errors import describe_label_errors
 from pipelines.training.leak_report import describe_leaks
 from pipelines.training.remedies import describe_remedies, tables
 from pipelines.training.thresholds import describe_decision
+from transforms.model.directory import ModelDirectory
 
 _SHOWN = 10  # labels
 _SHOWN_GAINS = 5
+
+
+def training_record(model: ModelDirectory, made: bool, seconds: float) -> dict[str, Any]:
+    """Returns what there is to say: the model, whether it is new, its labels, metrics and the seconds it took."""
+    return {
+        "model": model.path,
+        "version": model.version,
+        "made": made,
+        "labels": list(model.labels),
+        "seconds": round(seconds, 3),
+        "metrics": model.metrics,
+        "data": model.data,
+    }
 
 
 def summarise(record: Mapping[str, Any], page: str = REPORT) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines import inputs, options
+from pipelines import inputs
 from pipelines.run_record import configuration_json
 from pipelines.training import assemble, export, gate, publish
 from pipelines.training.batches import Batches
@@ -35,13 +35,13 @@ from pipelines.training.pixels import (
     listing_digest,
     read_pixels,
 )
+from pipelines.training.summary import training_record
 from pipelines.training.training_report import write_training_report
 from pipelines.training.working_directory import working_directory
 from transforms.encoders.encoder import Encoder
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.encoders.specification import Preprocessing
-from transforms.errors import OptionError
 from transforms.files import filesystem
 from transforms.measures.evaluation import null_for_nan
 from transforms.model.directory import ModelDirectory
@@ -92,13 +92,8 @@ def add_images_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where decoded pixels and checkpoints lie while it trains (default: in the model's directory)",
     )
-    parser.add_argument(
-        "--assert-accuracy-at-least",
-        type=float,
-        metavar="X",
-        help="fail and export nothing below this accuracy on the test split (without one: validation)",
-    )
-    parser.add_argument("--labels-output-file", metavar="F", help="write the labels there, in the outputs' order")
+    gate.add_gate_argument(parser)
+    export.add_labels_argument(parser)
 
 
 def images_configuration(flags: argparse.Namespace) -> ImagesConfiguration:
@@ -199,7 +194,7 @@ def train_network(training: NetworkTraining) -> dict[str, Any]:
     """Trains a network and publishes it, unless equal data and configuration have made it already.
 
     Returns:
-      What there is to say: the model, whether it is new, its labels, metrics and the seconds it took.
+      As summary.training_record.
     """
     started = time.monotonic()
     images = training.images
@@ -215,15 +210,7 @@ def train_network(training: NetworkTraining) -> dict[str, Any]:
         gate.check_accuracy(model.metrics, images.assert_accuracy_at_least)
     if images.labels_output_file:
         export.write_labels(images.labels_output_file, model.labels)
-    return {
-        "model": model.path,
-        "version": model.version,
-        "made": made,
-        "labels": list(model.labels),
-        "seconds": round(time.monotonic() - started, 3),
-        "metrics": model.metrics,
-        "data": model.data,
-    }
+    return training_record(model, made, time.monotonic() - started)
 
 
 def _train(training: NetworkTraining, data: dict[str, Any], digest: str, work: str) -> int:
@@ -328,16 +315,3 @@ def _encode(encoder: Encoder, array: npt.NDArray[np.uint8], examples: Examples) 
         chosen = rows[start : start + _ENCODED]
         vectors[start : start + len(chosen)] = encoder.encode(array[chosen])
     return dataclasses.replace(examples, vectors=vectors)
-
-
-def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parses a command line that runs no pipeline.
-
-    Raises:
-      OptionError: for flags of Beam's.
-    """
-    flags, beam_args = options.parse(parser, argv)
-    if beam_args:
-        name = parser.prog.split()[-1]
-        raise OptionError(f"{name} runs no pipeline, so {beam_args[0]} has no effect; leave it out")
-    return flags
