@@ -176,14 +176,7 @@ class _Direct:
     def _fit(self, held_out: Examples, path: Sequence[float], numbers: Rows, folds: Rows | None) -> list[Found]:
         settings, heads = self._settings, len(path) * len(numbers)
         stack = HeadStack(
-            self._train,
-            held_out,
-            self._mean,
-            self._std,
-            classes=len(self._class_weights),
-            smoothing=settings.label_smoothing,
-            batch=settings.batch_size,
-            seed=settings.seed,
+            self._train, held_out, self._mean, self._std, classes=len(self._class_weights), settings=settings
         )
         held = None if folds is None else np.repeat(folds[:, None] == numbers, len(path), axis=1)
         members = Members(

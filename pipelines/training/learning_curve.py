@@ -96,18 +96,7 @@ def _decisions(
     path = _CURVE_L2 if settings.l2_regularizer is None else (settings.l2_regularizer,)
     heads, tried = subsets.shape[1], len(path)
     mean, std = standardisation(train.vectors)
-    stack = HeadStack(
-        train,
-        validation,
-        mean,
-        std,
-        classes=len(labels),
-        hidden=settings.hidden_units,
-        dropout=settings.dropout_rate,
-        smoothing=settings.label_smoothing,
-        batch=settings.batch_size,
-        seed=settings.seed,
-    )
+    stack = HeadStack(train, validation, mean, std, classes=len(labels), settings=settings)
     members = Members(
         l2=np.tile(np.array(path, np.float32), heads),
         rates=np.full(heads * tried, settings.rate, np.float32),

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.training.features import Examples
+from pipelines.training.fit_settings import FitSettings
 from pipelines.training.schedule import Schedule
 from pipelines.training.stacked_adam import StackedAdam, along_heads, head_axis
 from transforms.encoders.tensorflow_runtime import import_tensorflow
@@ -90,11 +91,8 @@ class HeadStack:
       held: examples to measure on; may be ``train``.
       mean: of the columns.
       std: of the columns.
-      hidden: widths of the hidden layers.
-      dropout: share of the inputs of each layer that a step sets to zero.
-      smoothing: of the labels.
-      batch: examples a step.
-      seed: of order, dropout and the initial weights of hidden layers.
+      classes: number of them.
+      settings: hidden units, dropout, label smoothing, batch size and seed are of all heads.
     """
 
     def __init__(
@@ -105,11 +103,7 @@ class HeadStack:
         std: Array,
         *,
         classes: int,
-        hidden: tuple[int, ...] = (),
-        dropout: float = 0.0,
-        smoothing: float = 0.0,
-        batch: int = 1024,
-        seed: int = 0,
+        settings: FitSettings,
     ) -> None:
         self._tf = import_tensorflow()
         self._several, self._classes = train.several, classes
@@ -120,8 +114,9 @@ class HeadStack:
             None if part.weights is None else self._tf.constant(part.weights[:, None]) for part in (train, held)
         )
         self._mean, self._scale = self._tf.constant(mean), self._tf.constant(1 / std)
-        self._widths = (len(mean), *hidden, classes)
-        self._dropout, self._smoothing, self._batch, self._seed = dropout, smoothing, batch, seed
+        self._widths = (len(mean), *settings.hidden_units, classes)
+        self._dropout, self._smoothing = settings.dropout_rate, settings.label_smoothing
+        self._batch, self._seed = settings.batch_size, settings.seed
         self._rows, self._held_rows = len(train.targets), len(held.targets)
         self._adam: StackedAdam | None = None
 

@@ -115,18 +115,7 @@ def _fit_blocks(
     mean, std = standardisation(reader.sample(SPLITS[0], BLOCK_BYTES).vectors)
     weights = parse_class_weights(settings.class_weights, labels, class_counts)
     block = reader.block()
-    stack = HeadStack(
-        block,
-        validation,
-        mean,
-        std,
-        classes=len(labels),
-        hidden=settings.hidden_units,
-        dropout=settings.dropout_rate,
-        smoothing=settings.label_smoothing,
-        batch=settings.batch_size,
-        seed=settings.seed,
-    )
+    stack = HeadStack(block, validation, mean, std, classes=len(labels), settings=settings)
     rows = int(class_counts.sum())
     path = l2_path(settings, rows)
     members = Members(

@@ -182,18 +182,7 @@ class _Runner:
     def run(self, configurations: Sequence[FitSettings]) -> list[Trial]:
         """Fits configurations that share hidden units and dropout; returns a trial for each."""
         first, count = configurations[0], len(configurations)
-        stack = HeadStack(
-            self._train,
-            self._held,
-            self._mean,
-            self._std,
-            classes=len(self._labels),
-            hidden=first.hidden_units,
-            dropout=first.dropout_rate,
-            smoothing=first.label_smoothing,
-            batch=first.batch_size,
-            seed=first.seed,
-        )
+        stack = HeadStack(self._train, self._held, self._mean, self._std, classes=len(self._labels), settings=first)
         together = max(1, _NARROW // (self._width(first) * count))
         epochs, scores = np.zeros(count), np.empty((count, self.held_out))
         for start in range(0, len(self._numbers), together):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.training.features import Examples
+from pipelines.training.fit_settings import FitSettings
 from pipelines.training.schedule import Schedule
 from pipelines.training.stack import HeadStack, Members, StackFit, share
 from pipelines.training.standardise import standardisation
@@ -15,13 +16,16 @@ WEIGHTS = np.array([[1, 1, 1], [1, 3, 1], [1, 1, 0.5]], np.float32)
 
 
 def fit(chosen: list[int], folds: np.ndarray | None = None, epochs: int = 8, **options) -> StackFit:
-    stack = HeadStack(TRAIN, HELD if folds is None else TRAIN, *standardisation(TRAIN.vectors), classes=3, **options)
+    held_out, settings = HELD if folds is None else TRAIN, FitSettings(**options)
+    stack = HeadStack(TRAIN, held_out, *standardisation(TRAIN.vectors), classes=3, settings=settings)
     held = None if folds is None else np.repeat(folds[:, None] == 0, 3, axis=1)
     members = Members(l2=L2, rates=RATES, class_weights=WEIGHTS, used=None if held is None else ~held, held=held)
     return stack.fit(members.take(np.array(chosen)), Schedule(epochs=epochs))
 
 
-@pytest.mark.parametrize("options", [{}, {"hidden": (5, 4), "dropout": 0.3}, {"smoothing": 0.2, "batch": 50}])
+@pytest.mark.parametrize(
+    "options", [{}, {"hidden_units": (5, 4), "dropout_rate": 0.3}, {"label_smoothing": 0.2, "batch_size": 50}]
+)
 def test_a_head_is_the_same_beside_others_as_alone(options: dict) -> None:
     together = fit([0, 1, 2], **options)
     for index in range(3):
@@ -45,7 +49,7 @@ def test_rows_that_a_head_does_not_use_change_nothing() -> None:
 
 
 def test_the_held_out_loss_is_that_of_the_logits() -> None:
-    stack = HeadStack(TRAIN, HELD, *standardisation(TRAIN.vectors), classes=3)
+    stack = HeadStack(TRAIN, HELD, *standardisation(TRAIN.vectors), classes=3, settings=FitSettings())
     found = stack.fit(Members(l2=L2, rates=RATES, class_weights=WEIGHTS), Schedule(epochs=5))
     logits = stack.logits(found.weights)
     assert logits.shape == (200, 3, 3)
