@@ -8,8 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.training.features import Examples
 from transforms.errors import OptionError
 from transforms.model.head import Array
+
+
+def class_weights_of(train: Examples, labels: Sequence[str], text: str) -> Array:
+    """Returns a weight for each class, as parse_class_weights, from the examples that are trained on."""
+    examples = len(train.targets) if train.several else None
+    return parse_class_weights(text, labels, train.counts(len(labels)), examples)
 
 
 def parse_class_weights(

@@ -9,12 +9,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.training.class_weights import parse_class_weights
+from pipelines.training.class_weights import class_weights_of
 from pipelines.training.features import Examples
 from pipelines.training.fit_adam import AdamTrainer
 from pipelines.training.fit_settings import FEW_EXAMPLES, FitSettings
 from pipelines.training.mindiff import Constraint, positive_column
-from pipelines.training.stack import HeadStack, Members, Rows, Weights, row_weights
+from pipelines.training.stack import HeadStack, Members, Rows, StackFit, Weights, row_weights
 from pipelines.training.standardise import standardisation
 from transforms.errors import OptionError
 from transforms.model.head import Array, Head
@@ -92,8 +92,7 @@ def fit_head(
     Raises:
       OptionError: when class_weights do not fit the labels, or the learning rate is far too high.
     """
-    counts, several = train.counts(len(labels)), len(train.targets) if train.several else None
-    class_weights = parse_class_weights(settings.class_weights, labels, counts, several)
+    class_weights = class_weights_of(train, labels, settings.class_weights)
     if train.several:
         train = train.known(len(labels))
     mean, std = standardisation(train.vectors)
@@ -187,19 +186,8 @@ class _Direct:
             held=held,
         )
         fit = stack.fit(members, settings.schedule(len(self._train.targets)))
-        found: list[Found] = []
-        for place, number in enumerate(numbers.tolist()):
-            own = slice(place * len(path), (place + 1) * len(path))
-            _check_finite(float(fit.losses[own].min()), settings)
-            kept = int(fit.losses[own].argmin())
-            tried = [
-                Attempt(number, factor, loss, epochs, index == kept)
-                for index, (factor, loss, epochs) in enumerate(
-                    zip(path, fit.losses[own].tolist(), fit.epochs[own].tolist(), strict=True)
-                )
-            ]
-            found.append((fit.member(own.start + kept), tried))
-        return found
+        starts = range(0, heads, len(path))
+        return [best_of(fit, path, settings, *own) for own in zip(starts, numbers.tolist(), strict=True)]
 
 
 class _Adam:
@@ -250,6 +238,27 @@ def l2_path(settings: FitSettings, rows: int) -> Sequence[float]:
     if settings.l2_regularizer is not None:
         return (settings.l2_regularizer,)
     return [l2 for l2 in L2_PATH if l2 * rows <= STRONGEST] or L2_PATH[-1:]
+
+
+def best_of(fit: StackFit, path: Sequence[float], settings: FitSettings, first: int = 0, fold: int = -1) -> Found:
+    """Returns the weights of the head with the least held-out loss among those of ``path``, and all attempts.
+
+    Args:
+      fit: of heads that lie side by side.
+      path: the regulariser of each of them.
+      settings: of all.
+      first: the place of the first of them.
+      fold: that was held out, -1 for the validation split.
+
+    Raises:
+      OptionError: no loss is finite.
+    """
+    losses, epochs = (array[first : first + len(path)] for array in (fit.losses, fit.epochs))
+    _check_finite(float(losses.min()), settings)
+    kept = int(losses.argmin())
+    columns = zip(path, losses.tolist(), epochs.tolist(), strict=True)
+    tried = [Attempt(fold, *column, index == kept) for index, column in enumerate(columns)]
+    return fit.member(first + kept), tried
 
 
 def _check_finite(loss: float, settings: FitSettings) -> None:

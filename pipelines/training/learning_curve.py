@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.training.class_weights import parse_class_weights
+from pipelines.training.class_weights import class_weights_of
 from pipelines.training.features import Examples, Splits, strata
 from pipelines.training.fit_head import L2_PATH
 from pipelines.training.fit_settings import FEW_EXAMPLES, FitSettings
@@ -48,9 +48,8 @@ def learning_curve(splits: Splits, validation: Examples, settings: FitSettings) 
     """
     classes = len(splits.labels)
     train = splits.train.known(classes)
-    test = splits.test.known(classes) if len(splits.test.targets) else validation
-    if not len(test.targets):
-        test = validation
+    known = splits.test.known(classes)
+    test = known if len(known.targets) else validation
     subsets, shares = subset_masks(train, splits.keys, settings.seed)
     hits = _decisions(train, validation, test, splits.labels, subsets, settings)
     wanted = test.targets if test.several else np.arange(classes) == test.targets[:, None]
@@ -91,8 +90,7 @@ def _decisions(
     train: Examples, validation: Examples, test: Examples, labels: Sequence[str], subsets: Mask, settings: FitSettings
 ) -> npt.NDArray[np.bool_]:
     """Returns which labels the head of each subset gives each test row, ``bool[T, M, C]``."""
-    several = len(train.targets) if train.several else None
-    weights = parse_class_weights(settings.class_weights, labels, train.counts(len(labels)), several)
+    weights = class_weights_of(train, labels, settings.class_weights)
     path = _CURVE_L2 if settings.l2_regularizer is None else (settings.l2_regularizer,)
     heads, tried = subsets.shape[1], len(path)
     mean, std = standardisation(train.vectors)

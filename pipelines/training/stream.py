@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pipelines.options import positive
 from pipelines.training.class_weights import parse_class_weights
 from pipelines.training.features import SEVERAL, Examples, Splits
-from pipelines.training.fit_head import Attempt, Fit, l2_path, weighted_loss
+from pipelines.training.fit_head import Fit, best_of, l2_path, weighted_loss
 from pipelines.training.fit_settings import FitSettings
 from pipelines.training.stack import HeadStack, Members
 from pipelines.training.standardise import standardisation
@@ -124,20 +124,13 @@ def _fit_blocks(
         class_weights=np.tile(weights, (len(path), 1)),
     )
     found = stack.fit(members, settings.schedule(rows), refill=lambda: reader.refill(block))
-    if not np.isfinite(found.losses.min()):
-        raise OptionError(f"the loss became infinite at --learning-rate {settings.rate:g}; lower it")
-    kept = int(found.losses.argmin())
-    arrays = found.member(kept)
+    arrays, attempts = best_of(found, path, settings)
     head = Head(labels=labels, mean=mean, std=std, layers=tuple(zip(arrays[::2], arrays[1::2], strict=True)))
-    attempts = tuple(
-        Attempt(-1, factor, float(loss), int(epochs), index == kept)
-        for index, (factor, loss, epochs) in enumerate(zip(path, found.losses, found.epochs, strict=True))
-    )
     return Fit(
         head=head,
         validation_loss=weighted_loss(head, validation, weights),
         epochs=found.passes,
-        attempts=attempts,
+        attempts=tuple(attempts),
     )
 
 

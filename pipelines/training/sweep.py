@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.training.class_weights import parse_class_weights
+from pipelines.training.class_weights import class_weights_of
 from pipelines.training.features import Examples, Splits, Targets, fold_numbers
 from pipelines.training.fit_settings import FitSettings
 from pipelines.training.stack import HeadStack, Members, Rows
@@ -208,7 +208,7 @@ class _Runner:
         """Returns all configurations for the first fold, then for the next one."""
         parts, count = len(numbers), len(configurations)
         held = None if self._folds is None else np.repeat(self._folds[:, None] == numbers, count, axis=1)
-        weights = [self._class_weights(settings.class_weights) for settings in configurations]
+        weights = [class_weights_of(self._train, self._labels, one.class_weights) for one in configurations]
         return Members(
             l2=np.tile(np.array([settings.l2_regularizer or 0.0 for settings in configurations], np.float32), parts),
             rates=np.tile(np.array([settings.rate for settings in configurations], np.float32), parts),
@@ -216,10 +216,6 @@ class _Runner:
             used=None if held is None else ~held,
             held=held,
         )
-
-    def _class_weights(self, text: str) -> Array:
-        several = len(self._train.targets) if self._train.several else None
-        return parse_class_weights(text, self._labels, self._train.counts(len(self._labels)), several)
 
     def _scores(self, logits: Array, targets: Targets) -> npt.NDArray[np.float64]:
         """Returns the loss of each held-out row, or whether it is wrong."""

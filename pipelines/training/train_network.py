@@ -20,7 +20,7 @@ from pipelines.run_record import configuration_json
 from pipelines.training import assemble, export, gate, publish
 from pipelines.training.batches import Batches
 from pipelines.training.calibrate import calibrate
-from pipelines.training.class_weights import parse_class_weights
+from pipelines.training.class_weights import class_weights_of
 from pipelines.training.classifier import Classifier
 from pipelines.training.features import Examples, Splits
 from pipelines.training.fit_head import Fit
@@ -241,9 +241,7 @@ def _fit(
     batches = Batches(
         array=pixels.array, size=settings.batch_size, augment=settings.augment, seed=settings.seed, threads=threads
     )
-    several = len(splits.train.targets) if splits.train.several else None
-    counts = splits.train.counts(len(splits.labels))
-    weights = parse_class_weights(settings.class_weights, splits.labels, counts, several)
+    weights = class_weights_of(splits.train, splits.labels, settings.class_weights)
     validation = splits.validation.known(len(splits.labels))
     return fit_network(classifier, batches, splits.train, validation, weights, settings, work)
 
