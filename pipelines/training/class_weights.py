@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.training.features import Examples
+from pipelines.training.features import Examples, some_of
 from transforms.errors import OptionError
 from transforms.model.head import Array
 
@@ -49,7 +49,7 @@ def parse_class_weights(
         if not equals:
             raise OptionError(f"--class-weights must be balanced, none or label=weight,…, got {text!r}")
         if label not in labels:
-            raise OptionError(f"--class-weights: {label!r} is no class; there are {_some(labels)}")
+            raise OptionError(f"--class-weights: {label!r} is no class; there are {some_of(labels)}")
         try:
             weights[list(labels).index(label)] = float(number)
         except ValueError:
@@ -57,7 +57,3 @@ def parse_class_weights(
     if not (np.isfinite(weights).all() and (weights > 0).all()):
         raise OptionError(f"--class-weights: weights must be positive, got {text!r}")
     return weights
-
-
-def _some(labels: Sequence[str]) -> str:
-    return ", ".join(map(repr, labels[:10])) + (" …" if len(labels) > 10 else "")

@@ -172,7 +172,7 @@ def split_features(
         warnings += _class_warnings([name for row in names[split] for name in row], labels, split)
     for name in attributes:
         _check_attribute(name, examples["train"].values(name), features["train"], place)
-    keys = [_unit(features["train"], row) for row in rows["train"]]
+    keys = [unit_of(features["train"], row) for row in rows["train"]]
     views = features["train"].view_ids
     is_image = views[rows["train"]] == 0 if len(views) else np.ones(len(keys), np.bool_)
     return _assemble(labels, foreign, examples, keys, is_image, place, warnings)
@@ -289,7 +289,7 @@ def _labelled(features: Features, split: str, warnings: list[str]) -> npt.NDArra
 def _check_attribute(name: str, values: Values, features: Features, place: str) -> None:
     if not (values != "").any():
         known = sorted({key for row in features.attributes for key in row})
-        there = f"there are {_some(known)}" if known else "they have none: columns of a manifest become attributes"
+        there = f"there are {some_of(known)}" if known else "they have none: columns of a manifest become attributes"
         raise StoreError(f"{place}: no training image has the attribute {name!r}; {there}")
 
 
@@ -300,7 +300,7 @@ def _have_several(names: dict[str, list[Names]], labels_per_image: str, place: s
         return False
     if labels_per_image == ONE:
         raise StoreError(
-            f"{place}: {len(found)} images have several labels (one has {_some(found[0])}); "
+            f"{place}: {len(found)} images have several labels (one has {some_of(found[0])}); "
             "a softmax head takes one an image: embed them with one, or train with --labels-per-image several"
         )
     warnings.append(
@@ -335,11 +335,11 @@ def _class_warnings(names: list[str], labels: tuple[str, ...], split: str) -> li
     found = []
     if foreign:
         found.append(
-            f"{len(foreign)} images of the {split} split are of {_some(sorted(set(foreign)))}, which no "
+            f"{len(foreign)} images of the {split} split are of {some_of(sorted(set(foreign)))}, which no "
             "training image is; they count as wrong"
         )
     if names and absent:
-        found.append(f"the {split} split has no image of {_some(absent)}")
+        found.append(f"the {split} split has no image of {some_of(absent)}")
     return found
 
 
@@ -358,14 +358,15 @@ def _contradictions(features: Mapping[str, Features]) -> list[str]:
     return [f"{len(told)} times the same picture has different labels, for example {next(iter(told.values()))}"]
 
 
-def _unit(features: Features, row: int) -> str:
-    """What must not straddle two splits: the group, else the content with all its views."""
+def unit_of(features: Features, row: int) -> str:
+    """Returns what must not straddle two splits: the group, else the content with all its views."""
     return features.groups[row] or features.sha256[row] or features.image_ids[row]
 
 
 def _of(names: Sequence[str]) -> str:
-    return f" of {_some(names)}" if names else ""
+    return f" of {some_of(names)}" if names else ""
 
 
-def _some(names: Sequence[str]) -> str:
+def some_of(names: Sequence[str]) -> str:
+    """Returns names for a message, the first ten of them."""
     return ", ".join(map(repr, names[:10])) + (" …" if len(names) > 10 else "")

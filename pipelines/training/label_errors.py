@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from pipelines.report.gallery import Entry, render_gallery
 from pipelines.training.confident_learning import normalised_margin, probably_wrong
-from pipelines.training.features import Examples, fold_numbers
+from pipelines.training.features import Examples, fold_numbers, unit_of
 from pipelines.training.fit_head import Fit, fit_head
 from pipelines.training.fit_settings import FitSettings
+from pipelines.training.leaks import labelled_images
 from transforms.errors import OptionError
 from transforms.files.spreadsheet import csv_lines
 from transforms.sources.reference import SPLITS
@@ -126,15 +127,16 @@ def find_label_errors(features: Mapping[str, Features], settings: FitSettings, f
     Raises:
       OptionError: images have several labels.
     """
-    places = [(split, row) for split in SPLITS for row in _judgeable(features[split])]
+    judgeable = {split: labelled_images(features[split]) for split in SPLITS}
+    places = [(split, row) for split in SPLITS for row in judgeable[split].tolist()]
     names = [features[split].labels[row] for split, row in places]
     if any(len(set(labels)) > 1 for labels in names):
         raise OptionError("--label-errors judges one label an image, and here some have several; leave it out")
     classes = sorted({labels[0] for labels in names})
     index = {name: place for place, name in enumerate(classes)}
     given = np.array([index[labels[0]] for labels in names], np.int32)
-    vectors = np.concatenate([features[split].embeddings[_judgeable(features[split])] for split in SPLITS])
-    keys = [features[split].groups[row] or features[split].sha256[row] for split, row in places]
+    vectors = np.concatenate([features[split].embeddings[judgeable[split]] for split in SPLITS])
+    keys = [unit_of(features[split], row) for split, row in places]
     kept = [attempt.l2_regularizer for attempt in fit.attempts if attempt.kept]
     settings = dataclasses.replace(settings, class_weights="none", mindiff=None, l2_regularizer=float(np.median(kept)))
     rows = Examples(vectors=vectors, targets=given)
@@ -146,7 +148,7 @@ def find_label_errors(features: Mapping[str, Features], settings: FitSettings, f
     suspects = [
         Suspect(
             split=places[numbers[row]][0],
-            row=int(places[numbers[row]][1]),
+            row=places[numbers[row]][1],
             label=classes[given[row]],
             suggested=classes[int(probabilities[row].argmax())],
             confidence=float(probabilities[row, given[row]]),
@@ -182,8 +184,3 @@ def out_of_fold(
         probabilities[np.ix_(held, present)] = head.probabilities(rows.vectors[held])
         judged[held] = np.isin(rows.targets[held], present)
     return probabilities, judged
-
-
-def _judgeable(features: Features) -> npt.NDArray[np.int64]:
-    labelled = np.array([bool(labels) for labels in features.labels], np.bool_)
-    return np.flatnonzero(labelled & (features.view_ids == 0) if len(features.view_ids) else labelled)

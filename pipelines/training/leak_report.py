@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.report.assets import number
 from pipelines.report.gallery import Entry, render_gallery
 from pipelines.training.features import Examples
 from pipelines.training.leaks import CHECK, FIX, OFF, Leak, LeakSettings, find_leaks, fix_leaks
@@ -146,7 +147,7 @@ def describe_leaks(leaks: Mapping[str, Any] | None) -> list[str]:
             f"test accuracy before {leaks['moved']:,} leaking images were moved: {leaks['test_accuracy_before']:.3f}"
         ]
     if "test_accuracy" in leaks:
-        parts = {name: "–" if value is None else f"{value:.3f}" for name, value in leaks["test_accuracy"].items()}
+        parts = {name: number(value) for name, value in leaks["test_accuracy"].items()}
         return [f"leaks: accuracy {parts['leaking']} on {leaks['test']:,} test images, {parts['others']} on the others"]
     return []
 

@@ -167,7 +167,7 @@ class _Finder:
 
     def __init__(self, features: Mapping[str, Features], threshold: float) -> None:
         self._features, self._threshold = features, threshold
-        self.rows = {split: _labelled_images(features[split]) for split in SPLITS}
+        self.rows = {split: labelled_images(features[split]) for split in SPLITS}
         vectors = [features[split].embeddings for split in SPLITS if len(features[split].embeddings)]
         self._space = Space.of(vectors[0]) if vectors and vectors[0].shape[1] >= LEAST_DIMENSION else None
 
@@ -205,7 +205,8 @@ class _Finder:
         return found
 
 
-def _labelled_images(features: Features) -> Rows:
+def labelled_images(features: Features) -> Rows:
+    """Returns the rows that have a label and are no augmented views."""
     labelled = np.array([bool(labels) for labels in features.labels], np.bool_)
     return np.flatnonzero(labelled & (features.view_ids == 0) if len(features.view_ids) else labelled)
 

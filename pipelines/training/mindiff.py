@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.training.features import Examples
+from pipelines.training.features import Examples, some_of
 from transforms.encoders.tensorflow_runtime import import_tensorflow
 from transforms.errors import OptionError
 from transforms.model.head import Array
@@ -74,11 +74,12 @@ def positive_column(labels: Sequence[str], label: str) -> int:
     Raises:
       OptionError: it is none of the classes, or is not named and there are more than two.
     """
-    shown = ", ".join(map(repr, labels[:10])) + (" …" if len(labels) > 10 else "")
     if label and label not in labels:
-        raise OptionError(f"--positive-label: {label!r} is no class; there are {shown}")
+        raise OptionError(f"--positive-label: {label!r} is no class; there are {some_of(labels)}")
     if not label and len(labels) > 2:
-        raise OptionError(f"--positive-label must name the class whose errors are to be alike; there are {shown}")
+        raise OptionError(
+            f"--positive-label must name the class whose errors are to be alike; there are {some_of(labels)}"
+        )
     return list(labels).index(label) if label else 1
 
 

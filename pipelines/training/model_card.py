@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.report.assets import number
 from pipelines.training.calibrate import describe_calibration
 from pipelines.training.curve_figure import curve_markdown
 from pipelines.training.label_errors import describe_label_errors
@@ -82,13 +83,13 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     lines = [f"| | {' | '.join(splits)} |", "|---|" + "---|" * len(splits)]
     rows = {
         "images": lambda entry: f"{entry['rows']:,}",
-        "accuracy": lambda entry: _number(entry["accuracy"]),
-        "95 % interval": lambda entry: " to ".join(map(_number, entry["accuracy_interval"])),
-        "accuracy of the majority class": lambda entry: _number(entry["majority_accuracy"]),
-        "macro F1": lambda entry: _number(entry["macro"]["f1"]),
-        "micro F1": lambda entry: _number(entry["micro"]["f1"]),
-        "log loss": lambda entry: _number(entry["log_loss"]),
-        "expected calibration error": lambda entry: _number(entry["expected_calibration_error"]),
+        "accuracy": lambda entry: number(entry["accuracy"]),
+        "95 % interval": lambda entry: " to ".join(map(number, entry["accuracy_interval"])),
+        "accuracy of the majority class": lambda entry: number(entry["majority_accuracy"]),
+        "macro F1": lambda entry: number(entry["macro"]["f1"]),
+        "micro F1": lambda entry: number(entry["micro"]["f1"]),
+        "log loss": lambda entry: number(entry["log_loss"]),
+        "expected calibration error": lambda entry: number(entry["expected_calibration_error"]),
     }
     if not metrics["several_labels"]:
         del rows["micro F1"]  # which is the accuracy
@@ -100,7 +101,7 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     lines += ["", f"By class, on the {name} split:", "", "| class | images | precision | recall | F1 |"]
     lines += ["|---|---|---|---|---|"]
     for figures in entry["classes"][:_SHOWN_CLASSES]:
-        numbers = " | ".join(_number(figures[key]) for key in ("precision", "recall", "f1"))
+        numbers = " | ".join(number(figures[key]) for key in ("precision", "recall", "f1"))
         lines.append(f"| {_cell(figures['name'])} | {figures['support']:,} | {numbers} |")
     if len(entry["classes"]) > _SHOWN_CLASSES:
         lines.append(f"\n{len(entry['classes']) - _SHOWN_CLASSES} more classes are in metrics.json.")
@@ -112,8 +113,8 @@ def _slices(slices: Mapping[str, Any]) -> str:
     lines += ["| slice | images | accuracy | 95 % interval | macro F1 |", "|---|---|---|---|---|"]
     rows = [(name, entry) for name, entries in slices["attributes"].items() for entry in entries]
     for name, entry in rows[:_SHOWN_CLASSES]:
-        interval = " to ".join(map(_number, entry["accuracy_interval"]))
-        figures = f"{_number(entry['accuracy'])} | {interval} | {_number(entry['macro_f1'])}"
+        interval = " to ".join(map(number, entry["accuracy_interval"]))
+        figures = f"{number(entry['accuracy'])} | {interval} | {number(entry['macro_f1'])}"
         lines.append(f"| {_cell(name)} = {_cell(entry['value'])} | {entry['rows']:,} | {figures} |")
     if not rows:
         return (
@@ -150,10 +151,6 @@ def _limits(metrics: Mapping[str, Any]) -> str:
         f"{metrics['served_difference']:.1g} of the largest, on the golden images.",
     ]
     return "\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _cell(text: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.training.features import Examples, Splits
+from pipelines.report.assets import number
+from pipelines.training.features import Examples, Splits, some_of
 from transforms.errors import OptionError
 from transforms.model.decision import NEVER, Decision
 from transforms.model.head import Array, Head
@@ -133,6 +134,7 @@ def decide(head: Head, splits: Splits, settings: ThresholdSettings) -> tuple[Hea
         return head, None
     fit = fit_decision(head, splits.validation, settings)
     decided = dataclasses.replace(head, decision=fit.decision)
+    reached = measure_decision(decided, fit.goals, splits.validation)
     goals = zip(head.labels, fit.goals, fit.decision.thresholds or (None,) * len(head.labels), strict=True)
     return decided, {
         "none_below": fit.decision.none_below,
@@ -142,9 +144,9 @@ def decide(head: Head, splits: Splits, settings: ThresholdSettings) -> tuple[Hea
             for name, goal, threshold in goals
             if goal is not None
         ],
-        "validation": measure_decision(decided, fit.goals, splits.validation),
+        "validation": reached,
         "test": measure_decision(decided, fit.goals, splits.test),
-        "warnings": [*fit.warnings, *_missed(measure_decision(decided, fit.goals, splits.validation), fit)],
+        "warnings": [*fit.warnings, *_missed(reached, fit)],
     }
 
 
@@ -169,7 +171,7 @@ def describe_decision(decision: Mapping[str, Any] | None) -> list[str]:
         lines.append(f"none of these below a confidence of {decision['none_below']:.3f}")
     for place, entry in enumerate(decision["thresholds"]):
         reached = ", ".join(
-            f"{_number(decision[split]['classes'][place][entry['measure']])} on {split}"
+            f"{number(decision[split]['classes'][place][entry['measure']])} on {split}"
             for split in ("validation", "test")
             if decision[split]
         )
@@ -182,13 +184,9 @@ def describe_decision(decision: Mapping[str, Any] | None) -> list[str]:
             refused = decision[split]["refused"]
             unknown = "" if refused is None else f"; {refused:.0%} of the images of unknown labels are none of these"
             lines.append(
-                f"answered on {split}: {answered:.1%} of the images, {_number(accuracy)} of them right{unknown}"
+                f"answered on {split}: {answered:.1%} of the images, {number(accuracy)} of them right{unknown}"
             )
     return lines
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -241,8 +239,7 @@ def class_goals(labels: Sequence[str], settings: ThresholdSettings) -> tuple[Goa
     named = {goal.label: goal for goal in settings.threshold_for}
     unknown = [label for label in named if label is not None and label not in labels]
     if unknown:
-        shown = ", ".join(map(repr, labels[:10])) + (" …" if len(labels) > 10 else "")
-        raise OptionError(f"--threshold-for: {unknown[0]!r} is no class; there are {shown}")
+        raise OptionError(f"--threshold-for: {unknown[0]!r} is no class; there are {some_of(labels)}")
     return tuple(named.get(label, named.get(None)) for label in labels)
 
 
