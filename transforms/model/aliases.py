@@ -12,6 +12,7 @@ import dataclasses
 import getpass
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pyarrow import fs
@@ -100,6 +101,10 @@ def version_of(model: str, alias: str) -> int:
     Raises:
       ModelError: MODEL has no such alias; the message tells which there are.
     """
+    return _moves_of(model, alias)[-1].version
+
+
+def _moves_of(model: str, alias: str) -> list[Move]:
     found = moves(model)
     if alias not in found:
         there = f"it has {', '.join(found)}" if found else "it has none"
@@ -107,7 +112,7 @@ def version_of(model: str, alias: str) -> int:
             f"{model} has no alias {alias!r}: {there}; name a version as MODEL/<n>, or make the alias with "
             f"`heliograph models promote {model}/<n> --to ALIAS`"
         )
-    return found[alias][-1].version
+    return found[alias]
 
 
 def move(model: str, alias: str, version: int, after: int, at: str, check: dict[str, Any] | None = None) -> Move:
@@ -144,11 +149,13 @@ def previous(model: str, alias: str) -> Move:
     Raises:
       ModelError: there is no such alias, or it named nothing before.
     """
-    version = version_of(model, alias)
-    made = moves(model)[alias]
+    return _before(model, alias, _moves_of(model, alias))
+
+
+def _before(model: str, alias: str, made: Sequence[Move]) -> Move:
     if not made[-1].previous:
         raise ModelError(
-            f"{model}@{alias} names version {version} and named none before; "
+            f"{model}@{alias} names version {made[-1].version} and named none before; "
             f"`heliograph models promote {model}/<n> --to {alias}` puts it onto another"
         )
     return made[made[-1].previous - 1]
@@ -160,10 +167,9 @@ def roll_back(model: str, alias: str, at: str) -> Move:
     Raises:
       ModelError: as previous; another move came in between, or the place cannot be written.
     """
-    target = previous(model, alias)
-    made = moves(model)[alias]
+    made = _moves_of(model, alias)
     back = dataclasses.replace(
-        target,
+        _before(model, alias, made),
         number=len(made) + 1,
         replaced=made[-1].version,
         operation=ROLLBACK,
