@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipelines import inputs
 from pipelines.report.verdict import percent
+from pipelines.run_record import columns
 from transforms.errors import OptionError
 
 Record = Mapping[str, Any]
@@ -87,7 +88,7 @@ def _list_words(record: Record) -> str:
                 rows.append(
                     (*start, _accuracy(entry), entry["encoder"], _data(entry["data"]), _minute(entry["created"]))
                 )
-    return "\n".join([_columns(rows), *problems])
+    return "\n".join([*columns(rows), *problems])
 
 
 def _show_words(record: Record) -> str:
@@ -108,7 +109,7 @@ def _show_words(record: Record) -> str:
             before = "" if move["replaced"] is None else str(move["replaced"])
             who = (move["operation"], move["by"], _check(move["check"]))
             rows.append((alias, str(move["number"]), _minute(move["at"]), str(move["version"]), before, *who))
-    return "\n".join([*lines, *([_columns(rows)] if len(rows) > 1 else []), f"read {record['model']}/model_card.md"])
+    return "\n".join([*lines, *(columns(rows) if len(rows) > 1 else []), f"read {record['model']}/model_card.md"])
 
 
 def _promote_words(record: Record) -> str:
@@ -140,7 +141,7 @@ def comparison_table(check: Record) -> list[str]:
                 "worse" if row["worse"] else "",
             )
         )
-    return [f"version {check['candidate']} against {check['current']}, in percentage points:", _columns(rows)]
+    return [f"version {check['candidate']} against {check['current']}, in percentage points:", *columns(rows)]
 
 
 def _rollback_words(record: Record) -> str:
@@ -177,11 +178,6 @@ def _check(check: Record | None) -> str:
 
 def _minute(time: str) -> str:
     return time[:16].replace("T", " ")
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 WORDS: dict[str, Callable[[Record], str]] = {

@@ -8,7 +8,7 @@ import json
 import re
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.progress import duration
@@ -49,6 +49,12 @@ def print_record(record: Mapping[str, Any], as_json: bool, summary: str) -> None
     """Prints the record to standard output when asked, else the summary for a person."""
     print(json.dumps(record, indent=2) if as_json else summary)
     sys.stdout.flush()
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns a line of each row, its cells below those of the row before."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def summarise_images(record: Mapping[str, Any], verb: str, place: str, letters: str = "") -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipelines import options
+from pipelines.run_record import columns
 from transforms.store.compact import TARGET_BYTES
 from transforms.store.export import FORMATS, ROWS_PER_FILE
 from transforms.store.vacuum import LEAST_HOURS, RETENTION_HOURS
@@ -94,7 +95,8 @@ def _list_words(record: Record) -> str:
         )
         for t in record["tables"]
     ]
-    return _columns([("table", "images", "views", "dimension", "size", "version", "last change (UTC)"), *rows])
+    heading = ("table", "images", "views", "dimension", "size", "version", "last change (UTC)")
+    return "\n".join(columns([heading, *rows]))
 
 
 def _views(table: Record) -> str:
@@ -120,7 +122,7 @@ def _show_words(record: Record) -> str:
             rows.append(
                 (f"{entry['version']}{gone}", (entry["time"] or "")[:19], entry["operation"], known, *change, *who)
             )
-        lines.append(_columns(rows))
+        lines += columns(rows)
     return "\n".join(lines)
 
 
@@ -215,8 +217,3 @@ WORDS: dict[str, Callable[[Record], str]] = {
 
 def _size(number: int) -> str:
     return f"{number / 1e9:,.2f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines.progress import duration
 from pipelines.report.page import REPORT
+from pipelines.run_record import columns
 from pipelines.training.calibrate import describe_calibration
 from pipelines.training.curve_figure import most_to_gain
 from pipelines.training.label_errors import describe_label_errors
@@ -75,10 +76,7 @@ def _sweep_table(sweep: Mapping[str, Any]) -> list[str]:
 
 
 def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    """A line of each row, with columns below each other."""
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    texts = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in cells]
-    return ["  " + text.rstrip() for text in texts]
+    return ["  " + line for line in columns(cells)]
 
 
 def _curve_lines(curve: Mapping[str, Any]) -> list[str]:
