@@ -3,20 +3,18 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines import cnn, embed, score, train
+from tests.commands import Run, runner
 from tests.photographs import write_folder
 from transforms.model.directory import ModelDirectory
 
 FAST = ["--image-size", "16x20", "--train-epochs", "6", "--batch-size", "8", "--filters", "8"]
 FAST += ["--learning-rate", "0.01", "--augment", "none", "--hidden-units", "16", "--split", "60/20/20"]
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +26,7 @@ def model(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*argv: object) -> tuple[int, str, str]:
-        status = cnn.main([str(word) for word in argv])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return runner(cnn.main, capsys)
 
 
 def test_a_network_from_scratch_tells_discs_from_stripes(model: Path) -> None:

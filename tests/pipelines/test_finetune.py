@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines import embed, finetune, score, train
+from tests.commands import Run, runner
 from tests.photographs import write_folder
 from tests.pipelines.training.builders import save_tiny_encoder
 from transforms.model import aliases
@@ -18,8 +18,6 @@ from transforms.model.directory import ModelDirectory
 SPLIT = ["--split", "60/20/20"]
 ENGINE = ["--engine", "tensorflow"]  # needs no conversion
 FAST = [*SPLIT, "--train-epochs", "6", "--batch-size", "8", "--learning-rate", "0.003", "--augment", "none"]
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 def train_head(photos: Path, root: Path, *encoder: str) -> Path:
@@ -44,12 +42,7 @@ def tuned(start: Path, photos: Path) -> Path:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*argv: object) -> tuple[int, str, str]:
-        status = finetune.main([str(word) for word in argv])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return runner(finetune.main, capsys)
 
 
 def test_it_begins_with_the_head_and_becomes_better(tuned: Path) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +11,18 @@ import pytest
 
 from pipelines import models, score, train
 from pipelines.promotion import judge
-from tests.pipelines.training.builders import make_table, save_tiny_encoder
+from tests.commands import Run, runner
+from tests.pipelines.training.builders import DIMENSION, make_tiny_store
 from tests.transforms.model.builders import linear_head, write_version
-from transforms.encoders.golden import golden_images
 from transforms.encoders.litert_model import LiteRTModel
-from transforms.encoders.resolve import load_encoder, resolve_encoder
+from transforms.encoders.resolve import load_encoder
 from transforms.model.directory import ModelDirectory
 from transforms.model.head import Head
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*argv: object) -> tuple[int, str, str]:
-        status = models.main([str(word) for word in argv])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return runner(models.main, capsys)
 
 
 @pytest.fixture
@@ -175,12 +167,10 @@ def test_a_candidate_that_is_better_is_promoted_and_scored_by_its_alias(
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with a hidden layer on an encoder of 8×8 pixels."""
     root = tmp_path_factory.mktemp("tiny")
-    encoder = resolve_encoder(save_tiny_encoder(root / "tiny.keras"), pixel_range=(-1, 1))
-    golden = load_encoder(encoder).encode(golden_images(encoder))
-    vectors = np.random.default_rng(3).normal(size=(50, encoder.dimension)).astype(np.float32)
+    vectors = np.random.default_rng(3).normal(size=(50, DIMENSION)).astype(np.float32)
     labels = [[("cat", "dog", "fox")[best]] for best in vectors[:, :3].argmax(axis=1)]
-    make_table(root / "store", vectors, labels, (["train"] * 4 + ["validation"]) * 10, encoder=encoder, golden=golden)
-    words = ["--store", str(root / "store"), "--model", str(root / "pets"), "--hidden-units", "4"]
+    store = make_tiny_store(root, vectors, labels, (["train"] * 4 + ["validation"]) * 10)
+    words = ["--store", str(store), "--model", str(root / "pets"), "--hidden-units", "4"]
     assert train.main([*words, "--train-epochs", "20", "--learning-rate", "0.05", "--no-leak-check"]) == 0
     return root / "pets"
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines import train
+from tests.commands import Run, runner
 from tests.pipelines.training.builders import make_table, save_tiny_encoder, specification
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder, resolve_encoder
@@ -21,8 +21,6 @@ from transforms.store.table import FeatureTable
 SPLITS = ["train"] * 3 + ["validation", "test"]
 LABELS = ("dog", "cat")
 FAST = ["--train-epochs", "5", "--learning-rate", "0.02", "--l2-regularizer", "0.01"]
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +56,7 @@ def model(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*argv: object) -> tuple[int, str, str]:
-        status = train.main([str(word) for word in argv])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return runner(train.main, capsys)
 
 
 def snapshot(root: Path) -> dict[str, bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +10,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import score, train
-from tests.pipelines.training.builders import make_table, save_tiny_encoder
-from transforms.encoders.golden import golden_images
-from transforms.encoders.resolve import load_encoder, resolve_encoder
+from tests.commands import Run, runner
+from tests.pipelines.training.builders import make_tiny_store
 from transforms.model.decision import NONE_OF_THESE
 from transforms.model.directory import ModelDirectory
 
 FAST = ["--train-epochs", "5", "--learning-rate", "0.02", "--l2-regularizer", "0.01"]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """100 vectors of two classes, 60 to train, 20 to validate, 20 to test on; two of test are copies of training."""
     path = tmp_path_factory.mktemp("checks")
-    encoder = resolve_encoder(save_tiny_encoder(path / "tiny.keras", dimension=48), pixel_range=(-1, 1))
     generator = np.random.default_rng(3)
     targets = np.arange(100) // 5 % 2
     vectors = generator.normal(size=(100, 48)).astype(np.float32)
@@ -33,20 +29,12 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vectors[4], vectors[14] = vectors[0], vectors[10] + 0.01
     labels = [[("dog", "cat")[target]] for target in targets]
     splits = (["train"] * 3 + ["validation", "test"]) * 20
-    golden = load_encoder(encoder).encode(golden_images(encoder))
-    make_table(path / "store", vectors, labels, splits, encoder=encoder, golden=golden)
-    return path / "store"
+    return make_tiny_store(path, vectors, labels, splits)
 
 
 @pytest.fixture
 def run(copies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*argv: object) -> tuple[int, str, str]:
-        words = ["--store", copies, "--model", tmp_path / "m", *FAST, *argv]
-        status = train.main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return runner(train.main, capsys, "--store", copies, "--model", tmp_path / "m", *FAST)
 
 
 def test_leaks_are_told_and_fixed_and_the_accuracy_stands_before_and_after(run: Run, tmp_path: Path) -> None:

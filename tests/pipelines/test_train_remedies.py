@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import score, train
-from tests.pipelines.training.builders import make_table, save_tiny_encoder
-from transforms.encoders.golden import golden_images
-from transforms.encoders.resolve import load_encoder, resolve_encoder
+from tests.commands import Run, runner
+from tests.pipelines.training.builders import make_tiny_store
 from transforms.model.directory import ModelDirectory
 
 FAST = ["--train-epochs", "40", "--learning-rate", "0.02", "--l2-regularizer", "0.001", "--no-leak-check"]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """1,200 vectors of bad and good under two lamps; in training the lamp goes with the label."""
     path = tmp_path_factory.mktemp("remedies")
-    encoder = resolve_encoder(save_tiny_encoder(path / "tiny.keras", dimension=6), pixel_range=(-1, 1))
     generator = np.random.default_rng(3)
     splits = np.array(["train", "train", "validation", "test"] * 300)
     bad = generator.random(1200) < 0.5
@@ -37,20 +33,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for row in range(0, 1200, 40):
         attributes[row + 3] = {}
     labels = [["bad" if value else "good"] for value in bad]
-    golden = load_encoder(encoder).encode(golden_images(encoder))
-    make_table(path / "store", vectors, labels, splits, encoder=encoder, golden=golden, attributes=attributes)
-    return path / "store"
+    return make_tiny_store(path, vectors, labels, splits, attributes=attributes)
 
 
 @pytest.fixture
 def run(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*argv: object) -> tuple[int, str, str]:
-        words = ["--store", store, "--model", tmp_path / "m", *FAST, *argv]
-        status = train.main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return runner(train.main, capsys, "--store", store, "--model", tmp_path / "m", *FAST)
 
 
 def test_each_remedy_closes_the_gap_and_tells_so(run: Run, store: Path, tmp_path: Path) -> None:

@@ -7,9 +7,12 @@ import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from transforms.encoders.golden import golden_images
+from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.encoders.specification import EncoderSpecification, Preprocessing
 from transforms.store.read import Features
 from transforms.store.table import FeatureTable
@@ -71,6 +74,17 @@ def save_tiny_encoder(path: Path, dimension: int = DIMENSION) -> str:
     outputs = keras.layers.Dense(dimension, kernel_initializer=keras.initializers.HeNormal(seed=2))(images)
     keras.Model(inputs, outputs).save(path)
     return str(path)
+
+
+def make_tiny_store(
+    root: Path, vectors: np.ndarray, labels: Sequence[Sequence[str]], splits: Sequence[str], **options: Any
+) -> Path:
+    """Makes a store, as make_table, whose encoder is a tiny one that is there; returns its path."""
+    path = save_tiny_encoder(root / "tiny.keras", dimension=vectors.shape[1])
+    encoder = resolve_encoder(path, pixel_range=(-1, 1))
+    golden = load_encoder(encoder).encode(golden_images(encoder))
+    make_table(root / "store", vectors, labels, splits, encoder=encoder, golden=golden, **options)
+    return root / "store"
 
 
 def make_table(
