@@ -17,7 +17,7 @@ from pipelines.training.checkpoint import Arrays, load_checkpoint, save_checkpoi
 from pipelines.training.classifier import Classifier
 from pipelines.training.features import Examples
 from pipelines.training.network_settings import NetworkSettings
-from transforms.encoders.tensorflow_runtime import import_tensorflow
+from transforms.encoders.tensorflow_runtime import import_keras, import_tensorflow
 from transforms.errors import OptionError
 from transforms.model.head import Array
 
@@ -248,9 +248,7 @@ def _words(epoch: Epoch, epochs: int, better: bool) -> str:
 def _compile(classifier: Classifier, class_weights: Array, settings: NetworkSettings) -> tuple[Any, Any, Any]:
     """Returns the optimiser, one step of training, and the measuring of a batch."""
     tf = import_tensorflow()
-    import keras
-
-    optimizer = keras.optimizers.Adam(settings.learning_rate, clipnorm=None)
+    optimizer = import_keras().optimizers.Adam(settings.learning_rate, clipnorm=None)
     trained = classifier.trained
     kernels = [variable for variable in trained if len(variable.shape) >= 2]
     optimizer.build(trained)
