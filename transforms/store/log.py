@@ -104,8 +104,21 @@ def has_log(path: str) -> bool:
     """Returns whether a Delta log lies below ``path``; deltalake's own answer keeps all threads waiting meanwhile."""
     system, base = open_filesystem(path)
     with delta.errors_as(StoreError, f"{path} cannot be looked at"):
-        infos = system.get_file_info(fs.FileSelector(join(base, "_delta_log"), allow_not_found=True))
+        infos = _entries(system, base)
     return any(_COMMITTED.fullmatch(info.base_name) for info in infos)
+
+
+def _entries(system: fs.FileSystem, base: str) -> list[fs.FileInfo]:
+    """Returns what lies in the log's directory.
+
+    Raises:
+      OSError: it cannot be listed.
+    """
+    selector = fs.FileSelector(join(base, "_delta_log"), allow_not_found=True)
+    try:
+        return list(system.get_file_info(selector))
+    except FileNotFoundError:  # Arrow's answer to a directory that is made between its listing and its look for it
+        return list(system.get_file_info(selector))
 
 
 def last_change(path: str, version: int) -> datetime.datetime | None:
@@ -119,7 +132,7 @@ def read_log(path: str, newest_first: bool = False) -> Iterator[tuple[int, list[
     """Yields the number and the actions of every version that the log still tells of, oldest first by default."""
     system, base = open_filesystem(path)
     with delta.errors_as(StoreError, f"the log of {path} cannot be read"):
-        infos = system.get_file_info(fs.FileSelector(join(base, "_delta_log"), allow_not_found=True))
+        infos = _entries(system, base)
         numbered = sorted((match[1], info.path) for info in infos if (match := _ENTRY.fullmatch(info.base_name)))
         for number, file in reversed(numbered) if newest_first else numbered:
             try:

@@ -3,11 +3,14 @@ from __future__ import annotations
 import datetime
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pyarrow import fs
 
 from tests.transforms.store import builders
 from transforms.errors import OptionError, StoreError
+from transforms.store import log
 from transforms.store.catalog import open_table
 from transforms.store.log import VersionEntry, last_change, parse_version, read_versions
 from transforms.store.table import FeatureTable
@@ -96,3 +99,20 @@ def test_a_log_that_was_cut_begins_at_its_checkpoint(dated: FeatureTable) -> Non
     left: list[VersionEntry] = read_versions(dated.path)
     assert [entry.version for entry in left] == [2, 3]
     assert left[-1] == whole[-1]
+
+
+def test_a_log_that_is_made_while_it_is_looked_for_is_found(
+    dated: FeatureTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow lists a directory, is refused, and then looks whether it is there: made in between, it is an error."""
+    answers: list[Exception | None] = [FileNotFoundError("made a moment later"), None]
+
+    class Hesitant:
+        def get_file_info(self, selector: fs.FileSelector) -> Any:
+            if answer := answers.pop(0):
+                raise answer
+            return fs.LocalFileSystem().get_file_info(selector)
+
+    monkeypatch.setattr(log, "open_filesystem", lambda path: (Hesitant(), path))
+    assert log.has_log(dated.path)
+    assert not answers
