@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
@@ -18,6 +19,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import create_runner
 
 from transforms import errors
@@ -126,6 +128,11 @@ def run_pipeline(build: Build, beam_args: Sequence[str], watch: Callable[[], Non
         except ValueError as error:
             raise errors.OptionError(f"Beam refuses the call: {error}") from error
     build(pipeline)
+    with _job_server(pipeline):
+        _work(pipeline, watch)
+
+
+def _work(pipeline: beam.Pipeline, watch: Callable[[], None] | None) -> None:
     failure: list[BaseException] = []
 
     def work() -> None:
@@ -142,6 +149,30 @@ def run_pipeline(build: Build, beam_args: Sequence[str], watch: Callable[[], Non
             watch()
     if failure:
         raise _own_error(failure[0]) from failure[0]
+
+
+@contextlib.contextmanager
+def _job_server(pipeline: beam.Pipeline) -> Iterator[None]:
+    """Runs the job server that a portable runner needs on this machine; Beam would leave its process behind.
+
+    Raises:
+      OptionError: it does not start.
+    """
+    runner, options = pipeline.runner, pipeline.options
+    if not isinstance(runner, PortableRunner) or options.view_as(PortableOptions).job_endpoint:
+        yield
+        return
+    logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)
+    try:
+        server = runner.default_job_server(options)
+        server.start()  # on the main thread, since it sets a handler of signals
+    except Exception as error:
+        raise errors.OptionError(f"Beam's job server does not start: {error}") from error
+    runner.default_job_server = lambda _: server
+    try:
+        yield
+    finally:
+        server.stop()
 
 
 def _own_error(error: BaseException) -> BaseException:

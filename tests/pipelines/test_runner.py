@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipelines import embed, runner
+from tests.photographs import write_folder
 from transforms.errors import OptionError
 
 HERE = [
@@ -40,3 +43,10 @@ def test_a_command_says_so_before_it_reads_anything(capsys: pytest.CaptureFixtur
     flags = ["--runner=PortableRunner", "--job_endpoint=10.0.0.1:8099"]
     assert embed.main(["--input", "/none", "--store", "s3://bucket/store", *flags]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_job_server_that_does_not_start_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=1)
+    call = ["--input", str(photos), "--store", str(tmp_path / "store")]
+    assert embed.main([*call, "--runner=PrismRunner", f"--prism_location={tmp_path}/none"]) == 2
+    assert "heliograph: Beam's job server does not start: " in capsys.readouterr().err.splitlines()[-1]
