@@ -40,12 +40,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_view_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
-    parser.add_argument(
-        "--price-per-core-hour",
-        type=options.positive(float),
-        metavar="PRICE",
-        help="for the plan's estimate of cost",
-    )
     add_report_arguments(parser)
     encoder_flags.add_encoder_flags(parser)
     return parser
@@ -69,7 +63,7 @@ def _run(argv: Sequence[str] | None) -> int:
     place = f"features: {graph.embed.table}, version {record['table_version']}"
     if not flags.no_report:
         command = options.command_line(_parser(), flags)
-        report = write_report(record, command, flags.price_per_core_hour, is_local=not beam_args)
+        report = write_report(record, command)
         place += f"\nreport: {report}" if report else ""
     letters = join(graph.embed.table, dead_letters.DIRECTORY, configuration.run_id)
     print_record(record, flags.json, summarise_images(record, "embedded", place, letters))
@@ -97,6 +91,7 @@ def _configuration(flags: argparse.Namespace) -> EmbedConfiguration:
         trust_model=flags.trust_model,
         views=flags.views,
         augment=flags.augment,
+        price_per_core_hour=flags.price_per_core_hour,
     )
 
 

@@ -55,6 +55,7 @@ class EmbedConfiguration:
     trust_model: bool
     views: int | None = None
     augment: str | None = None
+    price_per_core_hour: float | None = None
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> EmbedConfiguration:
@@ -150,6 +151,7 @@ class ScoreConfiguration:
     shard_size: int
     run_id: str
     score: ScoreOptions
+    price_per_core_hour: float | None = None
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> ScoreConfiguration:
@@ -225,6 +227,7 @@ def _commit_options(configuration: EmbedConfiguration | ScoreConfiguration, star
         started_at=started_at,
         max_failures=configuration.max_failures,
         configuration=configuration_json(configuration),
+        price_per_core_hour=configuration.price_per_core_hour,
     )
 
 

@@ -22,6 +22,12 @@ def add_input_flags(parser: argparse.ArgumentParser, required: bool = True) -> N
     add_source_flags(parser, required)
     parser.add_argument("--shard-size", type=options.positive(int), default=1000, help="images a shard, about")
     parser.add_argument("--batch-size", type=options.positive(int), default=32, help="images a call of the network")
+    parser.add_argument(
+        "--price-per-core-hour",
+        type=options.positive(float),
+        metavar="PRICE",
+        help="of the workers' cores: the run record then tells the cost",
+    )
     parser.add_argument("--run-id", help="name of the run (default: time and chance); the same id publishes once")
 
 

@@ -143,6 +143,7 @@ def _configuration(
         shard_size=flags.shard_size,
         run_id=run_id,
         score=score,
+        price_per_core_hour=flags.price_per_core_hour,
     )
 
 

@@ -40,12 +40,18 @@ class CommitOptions:
       started_at: seconds since the epoch.
       max_failures: as ``--max-failures`` has it.
       configuration: of the command, for the run record.
+      price_per_core_hour: for the run record; None for no cost.
     """
 
     run_id: str
     started_at: float
     max_failures: str
     configuration: Mapping[str, Any]
+    price_per_core_hour: float | None = None
+
+    def summarise(self, results: Sequence[ShardResult], planned: Mapping[str, int], verb: str) -> dict[str, Any]:
+        """Returns the run record's beginning; see record.summarise."""
+        return summarise(results, planned, self.run_id, self.started_at, verb, self.price_per_core_hour)
 
 
 def run_record_address(table: str, run_id: str) -> str:
@@ -74,7 +80,7 @@ def commit_features(
       CommitError: a part is missing or cut short, or the counts do not add up; nothing is published.
       TooManyFailuresError: after publishing, when there are more dead letters than allowed.
     """
-    record = summarise(results, planned, options.run_id, options.started_at, "embedded")
+    record = options.summarise(results, planned, "embedded")
     if not FeatureTable.exists(embed.table):
         encoder = load_encoder(embed.specification, trust_model=embed.trust_model)
         golden = encoder.encode(golden_images(embed.specification))
@@ -165,7 +171,7 @@ def commit_predictions(
     Raises:
       CommitError, TooManyFailuresError: as commit_features.
     """
-    record = summarise(results, planned, options.run_id, options.started_at, "scored")
+    record = options.summarise(results, planned, "scored")
     workspace = Workspace(root=output)
     files: list[str] = []
     for result in results:

@@ -46,19 +46,6 @@ _ATTRIBUTES, _VALUES = 3, 12  # that the map can be coloured by, and different v
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Facts(RunFacts):
-    """What the page tells beside the run record.
-
-    Attributes:
-      cores: that the run had; None when that is not known.
-      price_per_core_hour: in any currency.
-    """
-
-    cores: int | None
-    price_per_core_hour: float | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Look:
     """What is seen of a table after a run.
 
@@ -79,7 +66,7 @@ class _Look:
     pairs: Sequence[Pair]
 
 
-def embedding_page(record: Mapping[str, Any], facts: Facts) -> Page:
+def embedding_page(record: Mapping[str, Any], facts: RunFacts) -> Page:
     """Looks at a bounded part of the table that a run has written to, and returns the page.
 
     Args:
@@ -102,7 +89,7 @@ def embedding_page(record: Mapping[str, Any], facts: Facts) -> Page:
             _affordable(_map(seen)),
             _affordable(near_duplicates(seen.pairs, seen.new.image_uris, labels, seen.new.splits, new_rows)),
             _affordable(drifted(seen.drift, seen.new.image_uris, labels)),
-            throughput(_priced(record, facts), "embedded"),
+            throughput(record, "embedded"),
             reproduce(facts, _how(record)),
         ],
         footer=f"The same counts stand in {record['run_id']}.json beside this page.",
@@ -232,17 +219,6 @@ def _reasons(record: Mapping[str, Any]) -> list[dict[str, str]]:
         if read >= _LETTERS_READ:
             break
     return [row for name in sorted(found) for row in found[name]]
-
-
-def _priced(record: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
-    """The record with what it took of the cores, and what that cost."""
-    if facts.cores is None or record["seconds"] <= 0:
-        return dict(record)
-    core_seconds = record["seconds"] * facts.cores
-    speed = (record["embedded"] - record["resumed"]) / core_seconds
-    price = facts.price_per_core_hour
-    cost = None if price is None else core_seconds / 3600 * price
-    return {**record, "images_per_core_second": speed, "estimated_cost": cost}
 
 
 def _how(record: Mapping[str, Any]) -> dict[str, str]:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.report.embedding import Facts, embedding_page
+from pipelines.report.embedding import embedding_page
 from pipelines.report.page import render
+from pipelines.report.sections.reproduce import RunFacts
 from transforms.commit_parts import run_record_address
 from transforms.errors import HeliographError
 from transforms.files.filesystem import open_filesystem, write_atomically
-from transforms.shards.lanes import usable_cores
 
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,29 +25,23 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def write_report(
-    record: Mapping[str, Any], command: str, price_per_core_hour: float | None, is_local: bool
-) -> str | None:
+def write_report(record: Mapping[str, Any], command: str) -> str | None:
     """Returns the address of the page; None when the run has done nothing, or the page could not be made.
 
     Args:
       record: of the run.
       command: that was called.
-      price_per_core_hour: in any currency.
-      is_local: whether the run had this machine's cores.
     """
     if not record["embedded"] + record["copied"] + record["failed"]:
         return None
     made_at = datetime.datetime.fromisoformat(record["started_at"])
     try:
-        facts = Facts(
+        facts = RunFacts(
             run_id=record["run_id"],
             command=command,
             made_at=f"{made_at:%Y-%m-%d %H:%M} UTC",
             seconds=record["seconds"],
             versions=record["versions"],
-            cores=usable_cores() if is_local else None,
-            price_per_core_hour=price_per_core_hour,
         )
         page = render(embedding_page(record, facts))
         address = run_record_address(record["table"], record["run_id"]).removesuffix(".json") + ".html"

@@ -50,7 +50,12 @@ def software_versions() -> dict[str, str]:
 
 
 def summarise(
-    results: Sequence[ShardResult], planned: Mapping[str, int], run_id: str, started_at: float, verb: str
+    results: Sequence[ShardResult],
+    planned: Mapping[str, int],
+    run_id: str,
+    started_at: float,
+    verb: str,
+    price: float | None = None,
 ) -> dict[str, Any]:
     """Adds up a run.
 
@@ -60,6 +65,7 @@ def summarise(
       run_id: of the run.
       started_at: seconds since the epoch.
       verb: ``embedded`` or ``scored``: what the images that went through the network are called.
+      price: of a core's hour.
 
     Raises:
       CommitError: unless listed = embedded + reused + failed.
@@ -92,6 +98,7 @@ def summarise(
         **_class_counts(results),
         "seconds": round(seconds, 3),
         "images_per_second": round((done - resumed) / seconds, 1) if seconds > 0 else 0.0,
+        **cost_of_work(sum(r.core_seconds for r in results if not r.resumed), done - resumed, price),
         "stage_seconds": {stage: round(value, 3) for stage, value in sorted(stages.items())},
         "peak_memory_mb": peak,
         "versions": software_versions(),
@@ -102,6 +109,25 @@ def summarise(
             f"{record['failed']} failed do not add up to that; nothing is published"
         )
     return record
+
+
+def cost_of_work(core_seconds: float, images: int, price: float | None) -> dict[str, float]:
+    """Returns what images cost: in core-seconds and, given the price of a core's hour, in its currency.
+
+    Args:
+      core_seconds: cores × seconds in which they were worked on.
+      images: that were.
+      price: of a core's hour; None when nobody said.
+    """
+    figures = {"core_seconds": round(core_seconds, 3)}
+    if core_seconds > 0:
+        figures["images_per_core_second"] = round(images / core_seconds, 2)
+    if price is not None:
+        cost = core_seconds / 3600 * price
+        figures |= {"price_per_core_hour": price, "cost": round(cost, 6)}
+        if cost > 0:
+            figures["images_per_dollar"] = round(images / cost)
+    return figures
 
 
 def _class_counts(results: Sequence[ShardResult]) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class ShardResult:
       replaced: rows that take the place of older ones, which the commit takes out.
       stage_seconds: seconds of work per stage, added up over threads.
       peak_memory_mb: of the process, when the shard was done.
+      core_seconds: the worker's cores × the seconds that it took, loading of the network included.
       resumed: the marker was there already: an earlier run did the work.
     """
 
@@ -79,6 +80,7 @@ class ShardResult:
     replaced: int
     stage_seconds: dict[str, float]
     peak_memory_mb: float
+    core_seconds: float = 0.0
     resumed: bool = False
 
     @property

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from transforms.errors import PlaceError
 from transforms.files.filesystem import join
-from transforms.shards.lanes import DeadLetter, EncodedImage, StageClock
+from transforms.shards.lanes import DeadLetter, EncodedImage, StageClock, usable_cores
 from transforms.shards.record import peak_memory_mb
 from transforms.shards.shard import ShardResult
 from transforms.shards.workspace import Heartbeat, Workspace
@@ -50,16 +50,20 @@ class ShardWork:
       workspace: of markers and parts.
       heartbeat: for the progress line.
       run_id: of the run.
+      cores: that this worker process has.
       clock: where the stages' seconds are counted.
     """
 
     workspace: Workspace
     heartbeat: Heartbeat
     run_id: str
+    cores: int = dataclasses.field(default_factory=usable_cores)
     clock: StageClock = dataclasses.field(default_factory=StageClock)
+    _started: float | None = dataclasses.field(default=None, init=False)
 
     def resume(self, name: str, images: int) -> ShardResult | None:
-        """Returns the result of a shard that an earlier attempt finished."""
+        """Returns the result of a shard that an earlier attempt finished; else its core-seconds begin."""
+        self._started = time.perf_counter()
         result = self.workspace.find(name, self.run_id)
         if result is not None:
             resumed = images if result.resumed else 0
@@ -81,7 +85,8 @@ class ShardWork:
             raise place from error
 
     def _do(self, name: str, batches: Batches, sink: Sink, replaced_ids: Iterable[str]) -> ShardResult:
-        before = dict(self.clock.seconds)
+        before, started = dict(self.clock.seconds), self._started or time.perf_counter()
+        self._started = None
         counts: collections.Counter[str] = collections.Counter()
         classes: collections.Counter[str] = collections.Counter()
         letters: list[DeadLetter] = []
@@ -97,7 +102,7 @@ class ShardWork:
         files = sink.files()
         if letters:
             files["errors"] = self._write_dead_letters(name, letters)
-        result = self.workspace.finish(self._result(name, files, counts, classes, letters, before))
+        result = self.workspace.finish(self._result(name, files, counts, classes, letters, before, started))
         self.heartbeat.add(now=True)
         return result
 
@@ -125,6 +130,7 @@ class ShardWork:
         classes: Mapping[str, int],
         letters: Sequence[DeadLetter],
         before: Mapping[str, float],
+        started: float,
     ) -> ShardResult:
         return ShardResult(
             name=name,
@@ -140,4 +146,5 @@ class ShardWork:
             replaced=counts["replaced"],
             stage_seconds={k: v - before.get(k, 0.0) for k, v in self.clock.seconds.items()},
             peak_memory_mb=peak_memory_mb(),
+            core_seconds=(time.perf_counter() - started) * self.cores,
         )

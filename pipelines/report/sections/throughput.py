@@ -23,11 +23,13 @@ def throughput(record: Mapping[str, Any], verb: str) -> Section | None:
         (duration(record["seconds"]), "time", "from start to end"),
     ]
     if record.get("images_per_core_second"):
-        cards.append((f"{record['images_per_core_second']:,.1f}", "images a core-second", "of the machine's cores"))
+        note = f"{record['core_seconds']:,.0f} core-seconds of work on shards"
+        cards.append((f"{record['images_per_core_second']:,.1f}", "images a core-second", note))
     if record.get("peak_memory_mb"):
         cards.append((f"{record['peak_memory_mb']:,.0f} MB", "peak memory", "of one process"))
-    if record.get("estimated_cost") is not None:
-        cards.append((f"{record['estimated_cost']:.2g}", "cost", "by the price of a core's hour"))
+    if record.get("cost"):
+        note = f"{record['images_per_dollar']:,} images for 1, at {record['price_per_core_hour']:g} a core's hour"
+        cards.append((f"{record['cost']:.2g}", "cost", note))
     stages = record.get("stage_seconds") or {}
     total = sum(stages.values())
     rows = [

@@ -11,10 +11,12 @@ import pytest
 from playwright.sync_api import Browser
 
 from pipelines.report import embedding
-from pipelines.report.embedding import Facts, embedding_page
+from pipelines.report.embedding import embedding_page
 from pipelines.report.page import Page, render
+from pipelines.report.sections.reproduce import RunFacts
 from tests.pipelines.report.browsing import is_too_wide, opened, serious_findings
 from tests.pipelines.training.builders import make_table
+from transforms.shards.record import cost_of_work
 from transforms.store.dead_letters import DIRECTORY, write_letters
 from transforms.store.schema import DEAD_LETTER_SCHEMA
 from transforms.store.table import FeatureTable
@@ -46,6 +48,7 @@ def record_of(table: FeatureTable, **fields: Any) -> dict[str, Any]:
         "images_per_second": 5.0,
         "stage_seconds": {"decode": 2.0, "encode": 6.0},
         "peak_memory_mb": 300.0,
+        **cost_of_work(24.0, 60, 0.04),
         "versions": {"python": "3"},
         "table": table.path,
         "table_version": table.version,
@@ -56,14 +59,12 @@ def record_of(table: FeatureTable, **fields: Any) -> dict[str, Any]:
     }
 
 
-FACTS = Facts(
+FACTS = RunFacts(
     run_id=RUN,
     command="heliograph embed",
     made_at="now",
     seconds=12.0,
     versions={"python": "3"},
-    cores=2,
-    price_per_core_hour=0.04,
 )
 
 
