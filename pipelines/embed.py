@@ -12,6 +12,7 @@ from pipelines.graphs import EmbedConfiguration
 from pipelines.report.publish_embedding import add_report_arguments, write_report
 from pipelines.run_record import new_run_id, print_record, read_run_record, summarise_images
 from pipelines.view_flags import add_view_arguments
+from pipelines.workers import add_worker_arguments
 from transforms.commit_parts import run_record_address
 from transforms.files.filesystem import absolute, check_writable, join
 from transforms.store import dead_letters
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
     add_report_arguments(parser)
     encoder_flags.add_encoder_flags(parser)
+    add_worker_arguments(parser)
     return parser
 
 
@@ -92,6 +94,7 @@ def _configuration(flags: argparse.Namespace) -> EmbedConfiguration:
         views=flags.views,
         augment=flags.augment,
         price_per_core_hour=flags.price_per_core_hour,
+        accelerator=flags.accelerator,
     )
 
 

@@ -13,6 +13,7 @@ from pipelines import runner
 from pipelines.progress import ProgressLine
 from pipelines.run_record import configuration_json
 from pipelines.view_flags import views_of
+from pipelines.workers import settle_workers
 from transforms.commit_parts import CommitOptions, CommitParts, commit_features, commit_predictions
 from transforms.embed_shards import EmbedShards
 from transforms.encoders.specification import EncoderSpecification
@@ -56,6 +57,7 @@ class EmbedConfiguration:
     views: int | None = None
     augment: str | None = None
     price_per_core_hour: float | None = None
+    accelerator: str | None = None
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> EmbedConfiguration:
@@ -80,7 +82,14 @@ class EmbedConfiguration:
             trust_model=self.trust_model,
         )
         commit = _commit_options(self, started_at)
-        return EmbedGraph(sources=sources, embed=embed, commit=commit, shard_size=self.shard_size, sync=self.sync)
+        return EmbedGraph(
+            sources=sources,
+            embed=embed,
+            commit=commit,
+            shard_size=self.shard_size,
+            accelerator=self.accelerator,
+            sync=self.sync,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +101,7 @@ class EmbedGraph:
       embed: how it is embedded.
       commit: how it is published.
       shard_size: images a shard, about.
+      accelerator: that workers need, as Beam's hint has it.
       sync: take out the rows of images that are not listed any more.
       only: image ids to which the listing is narrowed; None for all.
     """
@@ -100,6 +110,7 @@ class EmbedGraph:
     embed: EmbedOptions
     commit: CommitOptions
     shard_size: int
+    accelerator: str | None = None
     sync: bool = False
     only: frozenset[str] | None = None
 
@@ -123,15 +134,20 @@ class EmbedGraph:
         )
 
     def _build(self, pipeline: beam.Pipeline, workspace: Workspace, directory: str) -> None:
+        embed = self.embed
         listed = pipeline | beam.Create(list(self.sources)) | ListImages(only=self.only)
         shards, planned, gone = listed | self.plan(directory)
-        announced = shards | AnnouncePlan(workspace=workspace, run_id=self.embed.run_id, count=images_of)
-        contents = pipeline | IndexContents(table=self.embed.table, version=self.embed.version, directory=directory)
-        results = announced | EmbedShards(options=self.embed, contents=contents)
+        announced = shards | AnnouncePlan(workspace=workspace, run_id=embed.run_id, count=images_of)
+        contents = pipeline | IndexContents(table=embed.table, version=embed.version, directory=directory)
+        workers = settle_workers(
+            pipeline.options, embed.specification, trust_model=embed.trust_model, accelerator=self.accelerator
+        )
+        options = dataclasses.replace(embed, processes=workers.processes)
+        results = announced | EmbedShards(options=options, contents=contents, hints=workers.hints)
         if not self.sync:
             gone = pipeline | "GoneStay" >> beam.Create([], reshuffle=False)
         _ = (results, planned, gone) | CommitParts(
-            publish=functools.partial(commit_features, embed=self.embed, options=self.commit), plan_directory=directory
+            publish=functools.partial(commit_features, embed=embed, options=self.commit), plan_directory=directory
         )
 
 
@@ -152,6 +168,7 @@ class ScoreConfiguration:
     run_id: str
     score: ScoreOptions
     price_per_core_hour: float | None = None
+    accelerator: str | None = None
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> ScoreConfiguration:
@@ -172,6 +189,7 @@ class ScoreConfiguration:
             score=self.score,
             commit=_commit_options(self, started_at),
             shard_size=self.shard_size,
+            accelerator=self.accelerator,
         )
 
 
@@ -186,6 +204,7 @@ class ScoreGraph:
       score: how it is scored.
       commit: how it is published.
       shard_size: images a shard, about.
+      accelerator: that workers need, as Beam's hint has it.
     """
 
     sources: Sequence[Source]
@@ -194,6 +213,7 @@ class ScoreGraph:
     score: ScoreOptions
     commit: CommitOptions
     shard_size: int
+    accelerator: str | None = None
 
     def run(self, beam_args: Sequence[str]) -> TooManyFailuresError | None:
         """Runs it; returns the error of a run that published and still failed."""
@@ -211,7 +231,14 @@ class ScoreGraph:
             planned = pipeline | "Planned" >> beam.Create([("listed", sum(map(stored_images, files)))])
         count = images_of if self.table is None else stored_images
         announced = shards | AnnouncePlan(workspace=workspace, run_id=score.run_id, count=count)
-        results = announced | ScoreShards(options=score)
+        workers = settle_workers(
+            pipeline.options,
+            self.model.encoder if self.table is None else None,
+            trust_model=score.trust_model,
+            accelerator=self.accelerator,
+        )
+        options = dataclasses.replace(score, processes=workers.processes)
+        results = announced | ScoreShards(options=options, hints=workers.hints)
         nobody = pipeline | "Nobody" >> beam.Create([], reshuffle=False)
         _ = (results, planned, nobody) | CommitParts(
             publish=functools.partial(

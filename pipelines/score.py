@@ -18,6 +18,7 @@ from pipelines.run_record import (
     read_run_record,
     summarise_images,
 )
+from pipelines.workers import add_worker_arguments
 from transforms.errors import OptionError, StoreError
 from transforms.files.filesystem import absolute, check_writable, join, open_filesystem
 from transforms.model.directory import ModelDirectory
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         "--top-k", type=options.positive(int), default=100, help="labels a prediction, best first, at most"
     )
     view_flags.add_tta_arguments(parser)
+    add_worker_arguments(parser)
     return parser
 
 
@@ -144,6 +146,7 @@ def _configuration(
         run_id=run_id,
         score=score,
         price_per_core_hour=flags.price_per_core_hour,
+        accelerator=flags.accelerator,
     )
 
 

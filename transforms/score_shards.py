@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
 
-from transforms.embed_shards import count_result, observe_inference
+from transforms.embed_shards import OneAProcess, count_result, observe_inference
 from transforms.shards.plan import PlannedShard
 from transforms.shards.predictor import ScoreOptions, ShardPredictor
 from transforms.store.read import count_images
@@ -35,31 +36,34 @@ def stored_images(shard: tuple[Any, ...]) -> int:
 
 @dataclasses.dataclass(kw_only=True)
 class ScoreShards(beam.PTransform):
-    """Packed PlannedShards, or StoredShards, to ShardResults as JSON."""
+    """Packed PlannedShards, or StoredShards, to ShardResults as JSON.
+
+    Attributes:
+      options: how it is scored.
+      hints: of the resources that a worker needs, as Beam names them.
+    """
 
     options: ScoreOptions
+    hints: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         """Maps ShardPredictor over the shards."""
-        return shards | "ScoreShard" >> beam.ParDo(_ScoreShard(self.options))
+        predictor = functools.partial(ShardPredictor, self.options, observe_inference)
+        kind = _ScoreShard if self.options.table is None else _ScoreStored
+        return shards | "ScoreShard" >> beam.ParDo(kind(predictor)).with_resource_hints(**self.hints)
 
 
-class _ScoreShard(beam.DoFn):  # type: ignore[misc]
-    """Loads model and encoder once."""
-
-    def __init__(self, options: ScoreOptions) -> None:
-        self._options = options
-
-    def setup(self) -> None:
-        self._predictor = ShardPredictor(self._options, observe_inference)
-
+class _ScoreShard(OneAProcess[ShardPredictor]):
     def process(self, shard: tuple[Any, ...]) -> Iterator[str]:
-        if self._options.table is None:
-            result = self._predictor.score(PlannedShard(*shard).load())
-        else:
-            result = self._predictor.score_stored(*shard)
+        with self._turns.take() as predictor:
+            result = predictor.score(PlannedShard(*shard).load())
         count_result(result)
         yield result.to_json()
 
-    def teardown(self) -> None:
-        self._predictor.close()
+
+class _ScoreStored(OneAProcess[ShardPredictor]):
+    def process(self, shard: tuple[Any, ...]) -> Iterator[str]:
+        with self._turns.take() as predictor:
+            result = predictor.score_stored(*shard)
+        count_result(result)
+        yield result.to_json()

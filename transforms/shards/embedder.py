@@ -12,9 +12,9 @@ from transforms.encoders.resolve import load_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.files.runs import Run
 from transforms.images.augment import NO_VIEWS, Views
-from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors, usable_cores
+from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors
 from transforms.shards.shard import Shard, ShardResult
-from transforms.shards.work import ShardWork
+from transforms.shards.work import ShardWork, cores_of_process
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.sources.reference import SPLITS
 from transforms.sources.split import SplitRatios
@@ -37,7 +37,8 @@ class EmbedOptions:
       split: shares by which images without a split of their own are divided.
       views: of each image of the training split, which get rows of their own.
       batch_size: images a call of the network.
-      threads: that read and decode; 0 for one a core.
+      threads: that read and decode; 0 for one a core of the process.
+      processes: of workers that share a machine; 0 for one a core.
       timeout_seconds: for one image.
       trust_model: load a model whose graph has operators outside the allow-list.
     """
@@ -51,6 +52,7 @@ class EmbedOptions:
     views: Views = NO_VIEWS
     batch_size: int = 32
     threads: int = 0
+    processes: int = 1
     timeout_seconds: float = 60.0
     trust_model: bool = False
 
@@ -79,7 +81,9 @@ class ShardEmbedder:
         self._options, self._observe = options, observe
         workspace = Workspace(root=options.table)
         heartbeat = Heartbeat(workspace, options.run_id)
-        self._work = ShardWork(workspace=workspace, heartbeat=heartbeat, run_id=options.run_id)
+        self._work = ShardWork(
+            workspace=workspace, heartbeat=heartbeat, run_id=options.run_id, cores=cores_of_process(options.processes)
+        )
         self._lane: Lane | None = None
 
     def _load_lane(self, contents: Sequence[Run]) -> Lane:
@@ -100,7 +104,7 @@ class ShardEmbedder:
             known=known,
             views_of=options.views_of if options.views.count else None,
             batch_size=options.batch_size,
-            threads=options.threads or usable_cores(),
+            threads=options.threads or self._work.cores,
             timeout_seconds=options.timeout_seconds,
             observe=self._observe or ignore,
             clock=self._work.clock,

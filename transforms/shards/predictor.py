@@ -24,10 +24,10 @@ from transforms.images.augment import find_policy
 from transforms.model.decision import NONE_OF_THESE
 from transforms.model.directory import ModelDirectory
 from transforms.model.head import Head
-from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors, usable_cores
+from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors
 from transforms.shards.shard import Shard, ShardResult
 from transforms.shards.views import ViewsEncoder
-from transforms.shards.work import ShardWork
+from transforms.shards.work import ShardWork, cores_of_process
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.sources.reference import ImageReference
 from transforms.store.files import WORK
@@ -55,7 +55,8 @@ class ScoreOptions:
       table: of stored features to score; None to read images.
       version: of that table.
       batch_size: images a call of the network.
-      threads: that read and decode; 0 for one a core.
+      threads: that read and decode; 0 for one a core of the process.
+      processes: of workers that share a machine; 0 for one a core.
       timeout_seconds: for one image.
       trust_model: load a model whose graph has operators outside the allow-list.
       tta: augmented views of each image whose probabilities are averaged with its own; 0 for none.
@@ -72,6 +73,7 @@ class ScoreOptions:
     version: int | None = None
     batch_size: int = 32
     threads: int = 0
+    processes: int = 1
     timeout_seconds: float = 60.0
     trust_model: bool = False
     tta: int = 0
@@ -108,7 +110,9 @@ class ShardPredictor:
         self.model = ModelDirectory.open(options.model)
         workspace = Workspace(root=options.output)
         heartbeat = Heartbeat(workspace, options.run_id)
-        self._work = ShardWork(workspace=workspace, heartbeat=heartbeat, run_id=options.run_id)
+        self._work = ShardWork(
+            workspace=workspace, heartbeat=heartbeat, run_id=options.run_id, cores=cores_of_process(options.processes)
+        )
         self._lane: Lane | None = None
 
     def score(self, shard: Shard) -> ShardResult:
@@ -143,7 +147,7 @@ class ShardPredictor:
             preprocessing=specification.preprocessing,
             roots=options.roots,
             batch_size=options.batch_size,
-            threads=options.threads or usable_cores(),
+            threads=options.threads or self._work.cores,
             timeout_seconds=options.timeout_seconds,
             with_brightness=True,
             observe=self._observe or ignore,

@@ -42,6 +42,12 @@ class Sink(Protocol):
         ...
 
 
+def cores_of_process(processes: int) -> int:
+    """Returns how many cores one of the processes on this machine has; 0 of them are one a core."""
+    cores = usable_cores()
+    return max(1, cores // (processes or cores))
+
+
 @dataclasses.dataclass(kw_only=True)
 class ShardWork:
     """Does shards one after the other and remembers what is done.

@@ -1,0 +1,114 @@
+"""The machines that work on shards: their cores and processes, and what a runner is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Mapping
+
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+
+from transforms.encoders.golden import golden_images
+from transforms.encoders.resolve import load_encoder
+from transforms.encoders.specification import EncoderSpecification
+from transforms.errors import OptionError
+from transforms.images.limits import DEFAULT_LIMITS
+from transforms.shards.record import peak_memory_mb
+
+ONE_PROCESS = "no_use_multiple_sdk_containers"
+"""Experiment of Dataflow's: one process a machine instead of one a core."""
+
+_ACCELERATOR = re.compile(r"type:[\w-]+(;[\w-]+(:[\w-]+)?)*")
+_GOOGLE = re.compile(r"(?:[a-z]\w*-)?(?:standard|highmem|highcpu|ultramem|megamem|custom)-(\d+)(?:-.*)?")
+_AMAZON = re.compile(r"[a-z][\w-]*\.(\d*)(x?)large")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Workers:
+    """What the graph must know of the machines.
+
+    Attributes:
+      processes: that work on a machine; 0 for one a core.
+      hints: Beam's resource hints of the step that runs the network.
+    """
+
+    processes: int = 1
+    hints: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--accelerator``."""
+    parser.add_argument(
+        "--accelerator",
+        metavar="HINT",
+        help="that the workers of the network's step need, as Beam's hint has it: "
+        "type:nvidia-tesla-t4;count:1;install-nvidia-driver",
+    )
+
+
+def settle_workers(
+    options: PipelineOptions,
+    specification: EncoderSpecification | None,
+    *,
+    trust_model: bool = False,
+    accelerator: str | None = None,
+) -> Workers:
+    """Settles what is left open: on Dataflow one thread a process, and the memory that the network was seen to take.
+
+    Args:
+      options: Beam's, completed in place.
+      specification: of the encoder; None where no network runs.
+      trust_model: loads models that carry code as well.
+      accelerator: as Beam's hint has it.
+
+    Raises:
+      OptionError: an accelerator that is no hint, or for the local run.
+    """
+    runner = (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1]
+    _check_accelerator(accelerator, runner)
+    hints = {"accelerator": accelerator} if accelerator else {}
+    if "dataflow" not in runner.lower():
+        return Workers(processes=int(options.view_as(PortableOptions).sdk_worker_parallelism), hints=hints)
+    debug, machine = options.view_as(DebugOptions), options.view_as(WorkerOptions).machine_type
+    if debug.number_of_worker_harness_threads is None:
+        debug.number_of_worker_harness_threads = 1  # one shard at a time takes all cores of a process
+    if accelerator and "use_multiple_sdk_containers" not in (debug.experiments or ()):
+        debug.add_experiment(ONE_PROCESS)  # each process would load the network into the one GPU
+    processes = 1 if ONE_PROCESS in (debug.experiments or ()) else 0
+    given = [hint.partition("=")[0] for hint in options.view_as(StandardOptions).resource_hints]
+    if specification is not None and not {"min_ram", "minRam"}.intersection(given):
+        cores = (machine and cores_of(machine)) or 1
+        hints["min_ram"] = f"{memory_mb(specification, cores, processes or cores, trust_model)}MB"
+    return Workers(processes=processes, hints=hints)
+
+
+def _check_accelerator(accelerator: str | None, runner: str) -> None:
+    if accelerator is None:
+        return
+    if not _ACCELERATOR.fullmatch(accelerator):
+        known = "type:nvidia-tesla-t4;count:1;install-nvidia-driver"
+        raise OptionError(f"--accelerator must be such as '{known}', got {accelerator!r}")
+    if not runner:
+        raise OptionError(f"--accelerator {accelerator} is for workers elsewhere; leave it out or name a --runner")
+
+
+def memory_mb(specification: EncoderSpecification, cores: int, processes: int, trust_model: bool = False) -> int:
+    """Returns what a machine needs: a process as it is measured here with the network, and an image a core."""
+    load_encoder(specification, trust_model=trust_model).encode(golden_images(specification))
+    return round(processes * peak_memory_mb() + cores * DEFAULT_LIMITS.max_memory / 1e6)
+
+
+def cores_of(machine_type: str) -> int | None:
+    """Returns the virtual cores that a name such as n1-standard-4 or m5.2xlarge says; None for one that does not."""
+    if match := _GOOGLE.fullmatch(machine_type):
+        return int(match.group(1)) or None
+    if match := _AMAZON.fullmatch(machine_type):
+        return 4 * int(match.group(1) or 1) if match.group(2) else 2
+    return None
