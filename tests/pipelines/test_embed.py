@@ -24,6 +24,7 @@ from tests.flags import BEAM_FLAGS
 from tests.photographs import LABELS, draw, encoded, write_folder
 from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.images.decode import decode_image
+from transforms.shards.lanes import usable_cores
 from transforms.store import index
 from transforms.store.catalog import open_table
 from transforms.store.read import Features, read_features
@@ -83,6 +84,10 @@ def test_the_second_run_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     assert (second["embedded"], second["reused"], second["table_version"]) == (0, 8, 1)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("store/*/data/*")} == files
     assert not list(tmp_path.glob("store/*/_work/shards/*"))
+    assert 0 < first["core_seconds"] < first["seconds"] * usable_cores()
+    assert first["images_per_core_second"] == pytest.approx(8 / first["core_seconds"], abs=0.01)
+    assert (second["core_seconds"], "images_per_core_second" in second) == (0, False)
+    assert "cost" not in first
 
 
 @pytest.mark.parametrize("rows_in_memory", [index.ROWS_IN_MEMORY, 0], ids=["in memory", "in files"])

@@ -51,7 +51,9 @@ def predictions(output: Path) -> dict[str, dict[str, Any]]:
 def test_predictions_lead_back_to_everything(
     tmp_path: Path, photos: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = run(capsys, "--input", photos, "--model", model, "--output", tmp_path, "--format", "parquet,jsonl,csv")
+    arguments = ["--input", photos, "--model", model, "--output", tmp_path, "--price-per-core-hour", 0.04]
+    record = run(capsys, *arguments, "--format", "parquet,jsonl,csv")
+    assert record["cost"] == pytest.approx(record["core_seconds"] / 3600 * 0.04, abs=1e-6)
     rows = predictions(tmp_path)
     assert sorted(rows) == sorted(map(str, photos.glob("*/*.jpg")))
     opened = ModelDirectory.open(str(model))

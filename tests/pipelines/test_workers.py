@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def graph_of(photos: Path, *flags: str) -> tuple[EmbedGraph, list[str]]:
     known, beam_args = options.parse(embed._parser(), arguments)
     configuration = embed._configuration(known)
     sources = inputs.recognise_inputs(configuration.input, None, None, configuration.columns)
-    return configuration.graph(sources, resolve_encoder(), time.time()), beam_args
+    return configuration.graph(sources, dataclasses.replace(resolve_encoder(), engine="litert"), time.time()), beam_args
 
 
 def build(graph: EmbedGraph, beam_args: list[str]) -> beam.Pipeline:
