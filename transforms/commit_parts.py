@@ -19,7 +19,7 @@ from transforms.errors import CommitError, PartError, TooManyFailuresError
 from transforms.files.filesystem import join, open_filesystem, write_atomically
 from transforms.files.runs import remove_directory
 from transforms.shards.embedder import EmbedOptions
-from transforms.shards.record import allowed_failures, summarise
+from transforms.shards.record import allowed_failures, cost_of_work, summarise
 from transforms.shards.shard import ShardResult
 from transforms.shards.workspace import Workspace
 from transforms.store.dead_letters import publish_dead_letters
@@ -50,8 +50,10 @@ class CommitOptions:
     price_per_core_hour: float | None = None
 
     def summarise(self, results: Sequence[ShardResult], planned: Mapping[str, int], verb: str) -> dict[str, Any]:
-        """Returns the run record's beginning; see record.summarise."""
-        return summarise(results, planned, self.run_id, self.started_at, verb, self.price_per_core_hour)
+        """Returns the run record's beginning: what was done (see record.summarise), and what that cost."""
+        record = summarise(results, planned, self.run_id, self.started_at, verb)
+        core_seconds = sum(result.core_seconds for result in results if not result.resumed)
+        return record | cost_of_work(core_seconds, record[verb] - record["resumed"], self.price_per_core_hour)
 
 
 def run_record_address(table: str, run_id: str) -> str:

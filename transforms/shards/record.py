@@ -50,12 +50,7 @@ def software_versions() -> dict[str, str]:
 
 
 def summarise(
-    results: Sequence[ShardResult],
-    planned: Mapping[str, int],
-    run_id: str,
-    started_at: float,
-    verb: str,
-    price: float | None = None,
+    results: Sequence[ShardResult], planned: Mapping[str, int], run_id: str, started_at: float, verb: str
 ) -> dict[str, Any]:
     """Adds up a run.
 
@@ -65,7 +60,6 @@ def summarise(
       run_id: of the run.
       started_at: seconds since the epoch.
       verb: ``embedded`` or ``scored``: what the images that went through the network are called.
-      price: of a core's hour.
 
     Raises:
       CommitError: unless listed = embedded + reused + failed.
@@ -98,7 +92,6 @@ def summarise(
         **_class_counts(results),
         "seconds": round(seconds, 3),
         "images_per_second": round((done - resumed) / seconds, 1) if seconds > 0 else 0.0,
-        **cost_of_work(sum(r.core_seconds for r in results if not r.resumed), done - resumed, price),
         "stage_seconds": {stage: round(value, 3) for stage, value in sorted(stages.items())},
         "peak_memory_mb": peak,
         "versions": software_versions(),

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from transforms.commit_parts import CommitOptions
 from transforms.shards import work
-from transforms.shards.record import cost_of_work, summarise
+from transforms.shards.record import cost_of_work
 from transforms.shards.shard import ShardResult
 from transforms.shards.work import ShardWork
 from transforms.shards.workspace import Heartbeat, Workspace
@@ -51,7 +52,10 @@ def result(core_seconds: float, encoded: int, resumed: bool) -> ShardResult:
 
 def test_what_an_earlier_run_did_costs_nothing_again() -> None:
     results = [result(100.0, 400, resumed=False), result(900.0, 600, resumed=True)]
-    record = summarise(results, {"listed": 1000}, "r", time.time(), "embedded", price=0.036)
+    options = CommitOptions(
+        run_id="r", started_at=time.time(), max_failures="1", configuration={}, price_per_core_hour=0.036
+    )
+    record = options.summarise(results, {"listed": 1000}, "embedded")
     figures = {"core_seconds": 100.0, "images_per_core_second": 4.0, "price_per_core_hour": 0.036, "cost": 0.001}
     assert {name: record[name] for name in figures} == figures
     assert record["images_per_dollar"] == 400_000
