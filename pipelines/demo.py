@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
 import dataclasses
 import hashlib
 import importlib.util
 import io
-import json
 import os
-import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines import cli
+from pipelines.command_calls import call_command
 from pipelines.run_record import read_run_record
-from transforms.errors import InputError, WorkError
+from transforms.errors import InputError
 from transforms.files.filesystem import join, write_atomically
 
 LICENCE = """\
@@ -62,7 +60,7 @@ def _run(argv: Sequence[str] | None) -> int:
     held_back = [cell for cell in cells if splits[cell] == "test"]
     write_manifest(directory / "held-back.csv", held_back, splits)
     steps = _steps(directory, images)
-    embedded, *_ = [_call(step) for step in steps]
+    embedded, *_ = [call_command(step) for step in steps]
     print(_summary(directory, embedded, len(held_back)))
     return 0
 
@@ -121,22 +119,6 @@ def write_manifest(path: Path, cells: Iterable[Cell], splits: dict[Cell, str]) -
     from pyarrow import fs
 
     write_atomically(fs.LocalFileSystem(), str(path), text.getvalue().encode())
-
-
-def _call(step: Sequence[str]) -> dict[str, Any]:
-    """Runs one command as a user would; returns the run record that it prints.
-
-    Raises:
-      WorkError: the command failed; it has said why.
-    """
-    print(f"$ heliograph {shlex.join(step)}", flush=True)
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        status = cli.main([*step, "--json"])
-    if status != 0:
-        raise WorkError(f"heliograph {step[0]} ended with exit status {status}; the demo stops here")
-    record: dict[str, Any] = json.loads(output.getvalue())
-    return record
 
 
 def _summary(directory: Path, embedded: dict[str, Any], held_back: int) -> str:

@@ -60,8 +60,10 @@ def _run(argv: Sequence[str] | None) -> int:
     if flags.dry_run:
         print_plan(graph, flags.price_per_core_hour, flags.json, beam_args)
         return 0
-    too_many = graph.run(beam_args)
-    record = read_run_record(run_record_address(graph.embed.table, configuration.run_id))
+    outcome = graph.run(beam_args)
+    record = read_run_record(run_record_address(graph.embed.table, configuration.run_id)) | {
+        "counters": outcome.counters
+    }
     place = f"features: {graph.embed.table}, version {record['table_version']}"
     if not flags.no_report:
         command = options.command_line(_parser(), flags)
@@ -69,8 +71,8 @@ def _run(argv: Sequence[str] | None) -> int:
         place += f"\nreport: {report}" if report else ""
     letters = join(graph.embed.table, dead_letters.DIRECTORY, configuration.run_id)
     print_record(record, flags.json, summarise_images(record, "embedded", place, letters))
-    if too_many is not None:
-        raise too_many
+    if outcome.too_many is not None:
+        raise outcome.too_many
     return 0
 
 

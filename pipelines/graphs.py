@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 
@@ -33,6 +33,18 @@ from transforms.sources.dialects import Source, roots_of
 from transforms.sources.split import SplitRatios
 from transforms.store.catalog import table_path
 from transforms.store.table import FeatureTable
+
+
+class Outcome(NamedTuple):
+    """How a run ended that published.
+
+    Attributes:
+      counters: Beam's, by name, as far as the runner tells them.
+      too_many: the error of a run that published and still failed.
+    """
+
+    counters: dict[str, int]
+    too_many: TooManyFailuresError | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,8 +126,8 @@ class EmbedGraph:
     sync: bool = False
     only: frozenset[str] | None = None
 
-    def run(self, beam_args: Sequence[str]) -> TooManyFailuresError | None:
-        """Runs it; returns the error of a run that published and still failed."""
+    def run(self, beam_args: Sequence[str]) -> Outcome:
+        """Runs it."""
         return _run(self._build, "embedding", Workspace(root=self.embed.table), self.embed.run_id, beam_args)
 
     def plan(self, directory: str) -> PlanShards:
@@ -215,8 +227,8 @@ class ScoreGraph:
     shard_size: int
     accelerator: str | None = None
 
-    def run(self, beam_args: Sequence[str]) -> TooManyFailuresError | None:
-        """Runs it; returns the error of a run that published and still failed."""
+    def run(self, beam_args: Sequence[str]) -> Outcome:
+        """Runs it."""
         return _run(self._build, "scoring", Workspace(root=self.score.output), self.score.run_id, beam_args)
 
     def _build(self, pipeline: beam.Pipeline, workspace: Workspace, directory: str) -> None:
@@ -264,16 +276,17 @@ def _run(
     workspace: Workspace,
     run_id: str,
     beam_args: Sequence[str],
-) -> TooManyFailuresError | None:
+) -> Outcome:
     directory = workspace.plan_directory(run_id)
     progress = ProgressLine(doing, workspace, run_id)
     try:
-        runner.run_pipeline(lambda pipeline: build(pipeline, workspace, directory), beam_args, progress.update)
+        return Outcome(
+            runner.run_pipeline(lambda pipeline: build(pipeline, workspace, directory), beam_args, progress.update)
+        )
     except TooManyFailuresError as error:
-        return error
+        return Outcome({}, error)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(progress.interrupted()) from None
     finally:
         progress.end()
         remove_directory(directory)  # what the commit leaves when it never came
-    return None

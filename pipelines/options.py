@@ -90,7 +90,12 @@ def _join_negative(argv: Sequence[str]) -> list[str]:
 
 def command_line(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> str:
     """Returns the command with the flags that are not as they are by default."""
-    words = parser.prog.split()
+    return shlex.join([*parser.prog.split(), *changed_flags(parser, flags)])
+
+
+def changed_flags(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> list[str]:
+    """Returns those flags of the parser that are not as they are by default, as words of a command line."""
+    words: list[str] = []
     for action in parser._actions:
         value = getattr(flags, action.dest, None)
         if action.dest == "json" or value is None or value == action.default:
@@ -100,7 +105,7 @@ def command_line(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> 
             words.append(name)
         else:
             words += [word for one in (value if isinstance(value, list) else [value]) for word in (name, str(one))]
-    return shlex.join(words)
+    return words
 
 
 def add_version_flag(parser: argparse.ArgumentParser) -> None:

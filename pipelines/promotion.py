@@ -126,7 +126,7 @@ def _score(model: ModelDirectory, sources: Sequence[Source], flags: argparse.Nam
         run_id=run_id,
         score=score,
     )
-    too_many = configuration.graph(sources, model, None, time.time()).run(())
+    too_many = configuration.graph(sources, model, None, time.time()).run(()).too_many
     if too_many is not None:
         raise too_many
 

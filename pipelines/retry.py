@@ -70,7 +70,7 @@ def _retry_table(table: str, beam_args: Sequence[str]) -> list[Outcome]:
         again = dataclasses.replace(recorded, run_id=new_run_id(None), sync=False)
         sources = inputs.recognise_inputs(again.input, again.input_format, again.input_root, again.columns)
         graph = again.graph(sources, FeatureTable.open(table).specification, time.time())
-        too_many = dataclasses.replace(graph, only=frozenset(image_ids)).run(beam_args)
+        too_many = dataclasses.replace(graph, only=frozenset(image_ids)).run(beam_args).too_many
         record = read_run_record(run_record_address(table, again.run_id))
         place = f"features: {table}, version {record['table_version']}"
         outcomes.append((record, "embedded", place, too_many))
@@ -91,7 +91,7 @@ def _retry_predictions(output: str, beam_args: Sequence[str]) -> list[Outcome]:
     again = dataclasses.replace(recorded, run_id=run_id, score=dataclasses.replace(recorded.score, run_id=run_id))
     sources = inputs.recognise_inputs(again.input, again.input_format, again.input_root, again.columns)
     graph = again.graph(sources, ModelDirectory.open(again.model), None, time.time())
-    too_many = graph.run(beam_args)
+    too_many = graph.run(beam_args).too_many
     record = read_run_record(join(output, "run.json"))
     return [(record, "scored", f"predictions: {output}/predictions_*", too_many)]
 

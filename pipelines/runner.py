@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import logging
 import re
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import apache_beam as beam
+from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import (
     DirectOptions,
     FlinkRunnerOptions,
@@ -20,9 +22,10 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.portable_runner import PortableRunner
-from apache_beam.runners.runner import create_runner
+from apache_beam.runners.runner import PipelineResult, create_runner
 
 from transforms import errors
+from transforms.embed_shards import COUNTERS
 from transforms.files import filesystem
 
 LOCAL_RUNNERS = ("", "DirectRunner", "FnApiRunner", "BundleBasedDirectRunner")
@@ -54,11 +57,10 @@ def check_runner(beam_args: Sequence[str], places: Iterable[str | None] = ()) ->
             raise errors.OptionError(f"--runner {name} is refused: {reason}")
     _refuse_unknown(options)
     direct = options.view_as(DirectOptions)
-    if is_local(options) and (direct.direct_running_mode != "in_memory" or direct.direct_num_workers != 1):
+    if is_local(options) and direct.direct_running_mode == "multi_processing":
         raise errors.OptionError(
-            f"--direct_running_mode={direct.direct_running_mode} with --direct_num_workers={direct.direct_num_workers} "
-            "is refused: the local run uses all cores in one process, and Beam's local worker processes hang for "
-            "ever when one dies in set-up; leave these flags out"
+            "--direct_running_mode=multi_processing is refused: Beam's local worker processes hang for ever when one "
+            "dies in set-up; leave it out, the local run uses all cores in one process"
         )
     local = next((place for place in places if place and filesystem.is_local(place)), None)
     if local is not None and not _works_here(options):
@@ -104,13 +106,16 @@ def is_local(options: PipelineOptions) -> bool:
     return (options.view_as(StandardOptions).runner or "") in LOCAL_RUNNERS
 
 
-def run_pipeline(build: Build, beam_args: Sequence[str], watch: Callable[[], None] | None = None) -> None:
+def run_pipeline(build: Build, beam_args: Sequence[str], watch: Callable[[], None] | None = None) -> dict[str, int]:
     """Builds a graph, runs it and waits for its end.
 
     Args:
       build: puts the steps into a pipeline.
       beam_args: Beam's flags.
       watch: called some times a second on the calling thread while the graph runs.
+
+    Returns:
+      Our counters, by name, as far as the runner tells them.
 
     Raises:
       HeliographError: what a step raised, as its own class when it is one of ours.
@@ -129,15 +134,18 @@ def run_pipeline(build: Build, beam_args: Sequence[str], watch: Callable[[], Non
             raise errors.OptionError(f"Beam refuses the call: {error}") from error
     build(pipeline)
     with _job_server(pipeline):
-        _work(pipeline, watch)
+        return _work(pipeline, watch)
 
 
-def _work(pipeline: beam.Pipeline, watch: Callable[[], None] | None) -> None:
+def _work(pipeline: beam.Pipeline, watch: Callable[[], None] | None) -> dict[str, int]:
     failure: list[BaseException] = []
+    counters: dict[str, int] = {}
 
     def work() -> None:
         try:
-            pipeline.run().wait_until_finish()
+            result = pipeline.run()
+            result.wait_until_finish()
+            counters.update(_counters(result))
         except BaseException as error:  # noqa: BLE001  handed to the calling thread, which knows what to do
             failure.append(error)
 
@@ -149,6 +157,19 @@ def _work(pipeline: beam.Pipeline, watch: Callable[[], None] | None) -> None:
             watch()
     if failure:
         raise _own_error(failure[0]) from failure[0]
+    return counters
+
+
+def _counters(result: PipelineResult) -> dict[str, int]:
+    """Returns the sums over all steps; a runner that keeps no metrics has none."""
+    try:
+        found = result.metrics().query(MetricsFilter().with_namespace(COUNTERS))["counters"]
+    except NotImplementedError:
+        return {}
+    sums: collections.Counter[str] = collections.Counter()
+    for counter in found:
+        sums[counter.key.metric.name] += counter.result
+    return dict(sums)
 
 
 @contextlib.contextmanager

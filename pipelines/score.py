@@ -66,14 +66,14 @@ def _run(argv: Sequence[str] | None) -> int:
     configuration = _configuration(flags, model, table, sources, views)
     graph = configuration.graph(sources, model, table, started_at)
     _tell_replaced(configuration.output, model)
-    too_many = graph.run(beam_args)
+    outcome = graph.run(beam_args)
     output = configuration.output
-    record = read_run_record(join(output, "run.json"))
+    record = read_run_record(join(output, "run.json")) | {"counters": outcome.counters}
     place = f"predictions: {output}/predictions_* by model {model.identifier}"
     letters = f"{output}/errors_*.parquet"
     print_record(record, flags.json, summarise_images(record, "scored", place, letters))
-    if too_many is not None:
-        raise too_many
+    if outcome.too_many is not None:
+        raise outcome.too_many
     return 0
 
 

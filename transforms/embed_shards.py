@@ -18,6 +18,9 @@ from transforms.shards.embedder import EmbedOptions, ShardEmbedder
 from transforms.shards.plan import PlannedShard
 from transforms.shards.shard import ShardResult
 
+COUNTERS = "heliograph"
+"""Namespace of what is counted; the names are RunInference's where the meaning agrees."""
+
 
 @dataclasses.dataclass(kw_only=True)
 class EmbedShards(beam.PTransform):
@@ -108,12 +111,12 @@ class _EmbedShard(OneAProcess[ShardEmbedder]):
 
 def observe_inference(size: int, seconds: float) -> None:
     """Counts a call of the network."""
-    Metrics.counter("heliograph", "num_inferences").inc(size)
-    Metrics.distribution("heliograph", "inference_request_batch_size").update(size)
-    Metrics.distribution("heliograph", "inference_batch_latency_micro_secs").update(int(seconds * 1e6))
+    Metrics.counter(COUNTERS, "num_inferences").inc(size)
+    Metrics.distribution(COUNTERS, "inference_request_batch_size").update(size)
+    Metrics.distribution(COUNTERS, "inference_batch_latency_micro_secs").update(int(seconds * 1e6))
 
 
 def count_result(result: ShardResult) -> None:
     """Counts what became of a shard's images."""
-    Metrics.counter("heliograph", "images-read").inc(result.encoded + result.copied)
-    Metrics.counter("heliograph", "images-failed").inc(result.failed)
+    Metrics.counter(COUNTERS, "images-read").inc(result.encoded + result.copied)
+    Metrics.counter(COUNTERS, "images-failed").inc(result.failed)
