@@ -77,7 +77,9 @@ def add_network_flags(parser: argparse.ArgumentParser, default: NetworkSettings)
         "--schedule", choices=SCHEDULES, default=default.schedule, help="cosine falls to zero at the last epoch"
     )
     parser.add_argument(
-        "--warm-up-epochs", type=float, default=default.warm_up_epochs, help="over which the learning rate rises"
+        "--warm-up-epochs",
+        type=float,
+        help=f"over which the learning rate rises (default: {default.warm_up_epochs:g}, at most half of --train-epochs)",
     )
     parser.add_argument("--train-epochs", type=positive(int), default=default.train_epochs, help="at most")
     parser.add_argument(
@@ -110,7 +112,10 @@ def network_settings(flags: argparse.Namespace) -> NetworkSettings:
     Raises:
       OptionError: naming the flag, the value and what it may be.
     """
-    return NetworkSettings(**{field.name: getattr(flags, field.name) for field in dataclasses.fields(NetworkSettings)})
+    values = {field.name: getattr(flags, field.name) for field in dataclasses.fields(NetworkSettings)}
+    if flags.warm_up_epochs is None:
+        values["warm_up_epochs"] = min(NetworkSettings.warm_up_epochs, flags.train_epochs / 2)
+    return NetworkSettings(**values)
 
 
 def _flag(field: str) -> str:

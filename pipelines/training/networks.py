@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
+import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +25,8 @@ from transforms.errors import EncoderError
 
 ENCODER = "encoder"
 """Where a model directory keeps an encoder of its own: ``encoder.keras``, or ``encoder/`` for a SavedModel."""
+
+_METADATA = "metadata.json"  # of an archive of Keras
 
 # What the layers of one block have in common in the names of keras.applications, TF Hub and the default encoder.
 _BLOCK = re.compile(r"^.*?(block_?\d+[a-z]?|expanded_conv_\d+|mixed_?\d+[a-z]?)(?![a-z0-9])")
@@ -145,6 +149,7 @@ def _keras_encoder(model: Any) -> TrainableEncoder:
     def save(directory: str) -> str:
         path = os.path.join(directory, f"{ENCODER}.keras")
         model.save(path)
+        _drop_dates(path)
         return path
 
     return TrainableEncoder(
@@ -155,6 +160,19 @@ def _keras_encoder(model: Any) -> TrainableEncoder:
         save=save,
         model=model,
     )
+
+
+def _drop_dates(path: str) -> None:
+    """Writes an archive of Keras again without the time it was saved at, so that equal weights have equal bytes."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in sorted(archive.namelist())}
+    if _METADATA in members:
+        fields = json.loads(members[_METADATA])
+        fields.pop("date_saved", None)
+        members[_METADATA] = json.dumps(fields, sort_keys=True).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
 
 
 def _saved_model_encoder(specification: EncoderSpecification, network: Network) -> TrainableEncoder:

@@ -102,7 +102,7 @@ def test_the_command_on_the_card_makes_the_same_weights(model: Path, tmp_path: P
     words = shlex.split(re.search(r"^    heliograph cnn (.*)$", card, re.MULTILINE).group(1))  # type: ignore[union-attr]
     words[words.index("--model") + 1] = str(tmp_path / "again")
     assert run(*words)[0] == 0
-    for name in ("head.npz", "golden.npy"):  # the latter is what the encoder makes of the golden images
+    for name in ("head.npz", "encoder.keras"):
         assert (tmp_path / "again" / "1" / name).read_bytes() == (model / "1" / name).read_bytes()
     assert "- 60 images of `" in card
 

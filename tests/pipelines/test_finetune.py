@@ -100,7 +100,7 @@ def test_a_fine_tuned_model_can_be_fine_tuned_and_the_card_makes_the_same_weight
     words = shlex.split(re.search(r"^    heliograph finetune (.*)$", card, re.MULTILINE).group(1))  # type: ignore[union-attr]
     words[words.index("--model") + 1] = str(tmp_path / "again")
     assert run(*words)[0] == 0
-    for name in ("head.npz", "golden.npy"):  # the latter is what the encoder makes of the golden images
+    for name in ("head.npz", "encoder.keras"):
         assert (tmp_path / "again" / "1" / name).read_bytes() == (tmp_path / "m" / "1" / name).read_bytes()
     assert opened.metrics["fit"]["history"][0]["validation_loss"] == pytest.approx(
         ModelDirectory.open(str(tuned / "2")).metrics["fit"]["validation_loss"], rel=1e-3

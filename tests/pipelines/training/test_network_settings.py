@@ -35,6 +35,7 @@ def test_flags_give_the_settings() -> None:
     parser = argparse.ArgumentParser()
     add_network_flags(parser, NetworkSettings())
     assert network_settings(parser.parse_args([])) == NetworkSettings()
+    assert network_settings(parser.parse_args(["--train-epochs", "1"])).warm_up_epochs == 0.5
     words = "--learning-rate 0.01 --schedule constant --warm-up-epochs 0.5 --train-epochs 3 --patience 2 --batch-size 8"
     words += (
         " --augment texture --dropout-rate 0.1 --l2-regularizer 0.001 --label-smoothing 0.2 --class-weights balanced"
