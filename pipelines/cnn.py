@@ -23,7 +23,6 @@ from pipelines.training.train_network import (
     list_inputs,
     train_network,
 )
-from pipelines.training.training_report import PAGE
 from transforms.encoders.resolve import RESIZES
 from transforms.encoders.specification import Preprocessing
 
@@ -89,7 +88,7 @@ def _run(argv: Sequence[str] | None) -> int:
             command=options.command_line(parser, flags),
         )
     )
-    print_record(record, flags.json, summarise(record, PAGE))
+    print_record(record, flags.json, summarise(record))
     return 0
 
 

@@ -22,7 +22,6 @@ from pipelines.training.train_network import (
     list_inputs,
     train_network,
 )
-from pipelines.training.training_report import PAGE
 from transforms.errors import ModelError, OptionError
 from transforms.files import filesystem
 from transforms.model.directory import ModelDirectory
@@ -91,7 +90,7 @@ def _run(argv: Sequence[str] | None) -> int:
             command=options.command_line(parser, flags),
         )
     )
-    print_record(record, flags.json, summarise(record, PAGE))
+    print_record(record, flags.json, summarise(record))
     return 0
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines import cli, options
+from pipelines.report.trained_rows import TableRows
 from pipelines.report.training import Trained, report_files
 from pipelines.run_record import configuration_json, print_record
 from pipelines.training import assemble, export, gate, outcome, publish
@@ -131,8 +132,9 @@ def _fit(
     found = make(table, configuration.fit, configuration.lab, configuration.checks, configuration.remedies)
     command = _command(configuration, table.version)
     place, trust = configuration.model, configuration.trust_model
+    rows = TableRows(table=table, held_out=bool(found.metrics["held_out"]))
     page = report_files(
-        Trained(model=place, digest=digest, table=table, command=command, trust_model=trust, **vars(found))
+        Trained(model=place, digest=digest, rows=rows, command=command, trust_model=trust, **vars(found))
     )
     return assemble.Training(
         source=assemble.Source(specification=table.specification, golden=table.golden, data=data, digest=digest),

@@ -1,11 +1,10 @@
-"""The report of ``heliograph train``: how good the model is, against the version before it, and how it came about."""
+"""The report of a training: how good the model is, against the one before it, how it came about, what it sees."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,27 +16,27 @@ from pipelines.report.page import REPORT, Page, Section, render
 from pipelines.report.projection import POINTS
 from pipelines.report.sections.checks import checks
 from pipelines.report.sections.embedding_map import embedding_map
+from pipelines.report.sections.epochs import epochs
 from pipelines.report.sections.heat_maps import heat_maps
 from pipelines.report.sections.learning_curve import learning_curves
+from pipelines.report.sections.network import Shown, network
 from pipelines.report.sections.remedies import remedies
 from pipelines.report.sections.reproduce import repeat
 from pipelines.report.sections.sweep import sweep
 from pipelines.report.sections.warnings import warnings
-from pipelines.report.table_sample import sample_rows
+from pipelines.report.trained_rows import Before, Rows
 from pipelines.report.verdict import comparison_verdict, percent, verdict, weak_spots
-from transforms.errors import HeliographError, ModelError
-from transforms.files.filesystem import join
+from transforms.errors import HeliographError
 from transforms.measures.comparison import Comparison
 from transforms.measures.evaluation import Evaluation
 from transforms.measures.rows import normalise
 from transforms.measures.slices import MeasureOptions
-from transforms.model.directory import ModelDirectory, versions
+from transforms.model.directory import versions
 from transforms.model.head import Head
 from transforms.shards.record import software_versions
 from transforms.sources.reference import SPLITS
 from transforms.store.read import Features
 from transforms.store.schema import prediction_schema
-from transforms.store.table import FeatureTable
 
 MEASURED = 10_000
 """Held-out images that the page measures on at most; metrics.json measures on all."""
@@ -55,22 +54,24 @@ class Trained:
     Attributes:
       model: address of the model's directory, in which versions are made.
       digest: of data, settings and code.
-      table: that it was trained on.
+      rows: that it was trained and measured on.
       head: calibrated.
       metrics: of metrics.json.
       files: further files of the model's directory, by name.
       command: that repeats it.
       trust_model: load an encoder that carries code.
+      pictures: of what a network sees.
     """
 
     model: str
     digest: str
-    table: FeatureTable
+    rows: Rows
     head: Head
     metrics: Mapping[str, Any]
     files: Mapping[str, bytes]
     command: str
     trust_model: bool = False
+    pictures: Sequence[Shown] = ()
 
 
 def report_files(trained: Trained) -> dict[str, bytes]:
@@ -87,8 +88,8 @@ def training_page(trained: Trained) -> Page:
     metrics, head = trained.metrics, trained.head
     split = "test" if metrics["test"] else "validation"
     figures = metrics[split]
-    held_out = _held_out(trained, split)
-    before = _previous(trained)
+    held_out = trained.rows.sample(min(MEASURED, max(SCORES // len(head.labels), 1)), split)
+    before = trained.rows.before(trained.model, head, held_out)
     found = _measure(head, held_out, before, metrics["several_labels"]) if held_out.image_uris else None
     name, version = trained.model.rstrip("/").rsplit("/", 1)[-1], _next_version(trained.model)
     overall = figures if not metrics["several_labels"] else {**figures, "majority_accuracy": None}
@@ -106,6 +107,8 @@ def training_page(trained: Trained) -> Page:
             warnings(_warnings(metrics, len(held_out.image_uris), figures["rows"], split)),
             *(measured(found, GALLERY) if found else []),
             _heat(trained, found) if found else None,
+            network(trained.pictures),
+            epochs(metrics["fit"].get("history")),
             remedies(metrics.get("remedies")),
             checks(metrics, trained.files),
             learning_curves(metrics.get("learning_curve")),
@@ -117,16 +120,7 @@ def training_page(trained: Trained) -> Page:
     )
 
 
-def _held_out(trained: Trained, split: str) -> Features:
-    """Labelled rows of a split, as many as can be measured."""
-    rows = min(MEASURED, max(SCORES // len(trained.head.labels), 1))
-    files, dimension = trained.table.data_files(), trained.table.specification.dimension
-    if split == "validation" and trained.metrics["held_out"]:
-        return sample_rows([], dimension, 0)  # they are somewhere in the training split
-    return sample_rows(files, dimension, rows, splits=[split])
-
-
-def _measure(head: Head, features: Features, before: ModelDirectory | None, several: bool) -> dict[str, Any]:
+def _measure(head: Head, features: Features, before: Before | None, several: bool) -> dict[str, Any]:
     """The fields of metrics.schema.json, with the comparison if there is a version before."""
     options = MeasureOptions(worst=GALLERY, multi_label=several)
     rows = predictions(head, features, "this version")
@@ -135,8 +129,8 @@ def _measure(head: Head, features: Features, before: ModelDirectory | None, seve
     compared = None
     if before is not None:
         comparison = Comparison(options)
-        comparison.add(rows, predictions(before.head, features, f"version {before.version}"))
-        compared = comparison.compute("this version", f"version {before.version}")
+        comparison.add(rows, predictions(before.head, before.features, before.name))
+        compared = comparison.compute("this version", before.name)
     return {**evaluation.compute(), "comparison": compared}
 
 
@@ -164,16 +158,6 @@ def predictions(head: Head, features: Features, version: str) -> pa.RecordBatch:
     return normalise(pa.RecordBatch.from_pydict(columns, schema=schema))
 
 
-def _previous(trained: Trained) -> ModelDirectory | None:
-    """The newest sound version of the model, if its head takes the same encoder's vectors."""
-    for version in reversed(versions(trained.model)):
-        with contextlib.suppress(ModelError):
-            found = ModelDirectory.open(join(trained.model, str(version)))
-            same = found.encoder.fingerprint == trained.table.specification.fingerprint
-            return found if same and found.head.activation == trained.head.activation else None
-    return None
-
-
 def _next_version(model: str) -> int:
     return (versions(model) or [0])[-1] + 1
 
@@ -190,12 +174,11 @@ def _warnings(metrics: Mapping[str, Any], measured_on: int, rows: int, split: st
 def _heat(trained: Trained, found: Mapping[str, Any]) -> Section | None:
     """Heat maps of the worst errors, then of the least confident."""
     images = {image["image_uri"]: image for name in ("worst_errors", "least_confident") for image in found[name]}
-    return heat_maps(trained.head, trained.table.specification, trained.trust_model, list(images.values()))
+    return heat_maps(trained.head, trained.rows.specification, trained.trust_model, list(images.values()))
 
 
 def _map(trained: Trained) -> Section | None:
-    files = trained.table.data_files()
-    features = sample_rows(files, trained.table.specification.dimension, POINTS)
+    features = trained.rows.sample(POINTS)
     if not features.image_uris:
         return None
     probabilities = trained.head.probabilities(features.embeddings)
@@ -207,18 +190,17 @@ def _map(trained: Trained) -> Section | None:
             for answer, labels in zip(said, features.labels, strict=True)
         ]
         colours |= {"error": right, "prediction": said}
-    total = sum(file.rows for file in files)
-    return embedding_map(features.embeddings, features.image_uris, colours, total, PICTURES)
+    return embedding_map(features.embeddings, features.image_uris, colours, trained.rows.total, PICTURES)
 
 
-def _how(trained: Trained, split: str, before: ModelDirectory | None) -> Section:
-    metrics, specification = trained.metrics, trained.table.specification
+def _how(trained: Trained, split: str, before: Before | None) -> Section:
+    metrics, specification = trained.metrics, trained.rows.specification
     examples = ", ".join(f"{metrics['examples'][name]:,} {name}" for name in SPLITS)
     lines = {
-        "Table": f"{trained.table.path}, version {trained.table.version}",
+        **trained.rows.describe(),
         "Examples": f"{examples}; measured on {split}",
         "Encoder": f"{specification.name}, fingerprint {specification.fingerprint}",
-        "Compared with": f"version {before.version}" if before else "nothing: there is no version before it",
+        "Compared with": before.name if before else "nothing: no version before it takes the same images",
         "Digest": f"{trained.digest} of data, settings and code",
     }
     return repeat("trained", lines, software_versions(), trained.command)

@@ -17,6 +17,7 @@ from pipelines.training.checkpoint import Arrays, load_checkpoint, save_checkpoi
 from pipelines.training.classifier import Classifier
 from pipelines.training.features import Examples
 from pipelines.training.network_settings import NetworkSettings
+from pipelines.training.pixels import rows_of
 from transforms.encoders.tensorflow_runtime import import_keras, import_tensorflow
 from transforms.errors import OptionError
 from transforms.model.head import Array
@@ -219,11 +220,6 @@ class _Fitting:
         self._best = groups["best"]
         self._line.keep(f"going on with epoch {self._progress.epoch}, from the checkpoint in {self._directory}")
         return True
-
-
-def rows_of(examples: Examples) -> npt.NDArray[np.int64]:
-    """Returns the numbers of the rows of pixels that stand in place of vectors."""
-    return examples.vectors[:, 0].astype(np.int64)
 
 
 def dense_targets(targets: npt.NDArray[Any], classes: int) -> Array:

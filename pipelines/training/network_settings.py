@@ -79,7 +79,7 @@ def add_network_flags(parser: argparse.ArgumentParser, default: NetworkSettings)
     parser.add_argument(
         "--warm-up-epochs",
         type=float,
-        help=f"over which the learning rate rises (default: {default.warm_up_epochs:g}, at most half of --train-epochs)",
+        help=f"over which the learning rate rises (default: {default.warm_up_epochs:g}, at most half of the epochs)",
     )
     parser.add_argument("--train-epochs", type=positive(int), default=default.train_epochs, help="at most")
     parser.add_argument(

@@ -15,9 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.progress import StatusLine
-from pipelines.training.features import Splits, split_features
+from pipelines.training.features import Examples, Splits, split_features
+from transforms.encoders.encoder import Encoder
 from transforms.encoders.specification import Preprocessing
 from transforms.errors import InputError, OptionError, TooManyFailuresError
+from transforms.model.head import Array
 from transforms.shards.lanes import DeadLetter, Decoder, usable_cores
 from transforms.shards.plan import plan_image
 from transforms.shards.record import allowed_failures
@@ -34,6 +36,7 @@ ERRORS_FILE = "errors.parquet"
 _PIXELS_FILE, _INDEX_FILE = "pixels.uint8", "pixels.json"
 _SAMPLE = 64  # images whose size is looked at
 _LARGEST_SIDE = 224  # that is chosen unasked
+_ENCODED = 32  # images a call
 _ROOM = 1.05  # what must be free on the disk, as a multiple of the pixels
 
 
@@ -93,9 +96,10 @@ class Pixels:
         for row, (reference, sha256) in enumerate(zip(self.references, self.sha256, strict=True)):
             if sha256:
                 rows[reference.split or ratios.assign(reference.group or sha256)].append(row)
-        return split_features({name: self._features(chosen) for name, chosen in rows.items()}, place)
+        return split_features({name: self.features(chosen) for name, chosen in rows.items()}, place)
 
-    def _features(self, rows: Sequence[int]) -> Features:
+    def features(self, rows: Sequence[int]) -> Features:
+        """Returns what is known of some images; a vector is the number of the row."""
         chosen = [self.references[row] for row in rows]
         return Features(
             embeddings=np.array(rows, np.float32).reshape(-1, 1),  # exact up to 2**24 images
@@ -106,6 +110,20 @@ class Pixels:
             groups=[reference.group for reference in chosen],
             attributes=[dict(reference.attributes) for reference in chosen],
         )
+
+
+def rows_of(examples: Examples) -> npt.NDArray[np.int64]:
+    """Returns the numbers of the rows of pixels that stand in place of vectors."""
+    return examples.vectors[:, 0].astype(np.int64)
+
+
+def encode_rows(encoder: Encoder, array: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Array:
+    """Returns ``float32[N, D]``, the vectors of N rows of pixels."""
+    vectors: Array = np.zeros((len(rows), encoder.specification.dimension), np.float32)
+    for start in range(0, len(rows), _ENCODED):
+        chosen = rows[start : start + _ENCODED]
+        vectors[start : start + len(chosen)] = encoder.encode(array[chosen])
+    return vectors
 
 
 def list_references(sources: Iterable[Source]) -> list[ImageReference]:

@@ -33,8 +33,8 @@ def training_record(model: ModelDirectory, made: bool, seconds: float) -> dict[s
     }
 
 
-def summarise(record: Mapping[str, Any], page: str = REPORT) -> str:
-    """Returns the record of a training in some lines for a person; ``page`` is the model's file to read."""
+def summarise(record: Mapping[str, Any]) -> str:
+    """Returns the record of a training in some lines for a person."""
     metrics, labels = record["metrics"], record["labels"]
     shown = ", ".join(labels[:_SHOWN]) + (" …" if len(labels) > _SHOWN else "")
     news = "" if record["made"] else ": nothing new, the same data and configuration made it before"
@@ -56,7 +56,7 @@ def summarise(record: Mapping[str, Any], page: str = REPORT) -> str:
         lines += [f"before and after: {title}", *_aligned(cells)]
     lines += _sweep_table(metrics["sweep"]) if "sweep" in metrics else []
     lines += _curve_lines(metrics["learning_curve"]) if "learning_curve" in metrics else []
-    lines.append(f"{duration(record['seconds'])}; read {record['model']}/{page} and model_card.md")
+    lines.append(f"{duration(record['seconds'])}; read {record['model']}/{REPORT} and model_card.md")
     return "\n".join(lines)
 
 

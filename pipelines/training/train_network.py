@@ -16,27 +16,32 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines import inputs
+from pipelines.report.sections.network import Shown
+from pipelines.report.trained_rows import PixelRows
+from pipelines.report.training import Trained, report_files
 from pipelines.run_record import configuration_json
 from pipelines.training import assemble, export, gate, publish
 from pipelines.training.batches import Batches
-from pipelines.training.calibrate import calibrate
+from pipelines.training.calibrate import TemperatureFit, calibrate
 from pipelines.training.class_weights import class_weights_of
 from pipelines.training.classifier import Classifier
 from pipelines.training.features import Examples, Splits
 from pipelines.training.fit_head import Fit
-from pipelines.training.fit_network import Epoch, fit_network, rows_of
+from pipelines.training.fit_network import Epoch, fit_network
 from pipelines.training.measure import measure
+from pipelines.training.network_files import EVENTS, PICTURES, draw_pictures, write_events, write_pictures
 from pipelines.training.network_settings import NetworkSettings
 from pipelines.training.pixels import (
     ERRORS_FILE,
     PixelOptions,
     Pixels,
+    encode_rows,
     list_references,
     listing_digest,
     read_pixels,
+    rows_of,
 )
 from pipelines.training.summary import training_record
-from pipelines.training.training_report import write_training_report
 from pipelines.training.working_directory import working_directory
 from transforms.encoders.encoder import Encoder
 from transforms.encoders.golden import golden_images
@@ -45,17 +50,15 @@ from transforms.encoders.specification import Preprocessing
 from transforms.files import filesystem
 from transforms.measures.evaluation import null_for_nan
 from transforms.model.directory import ModelDirectory
-from transforms.model.head import Array
+from transforms.model.head import Head
 from transforms.shards.lanes import usable_cores
 from transforms.sources.columns import Columns
 from transforms.sources.dialects import Source, roots_of
-from transforms.sources.reference import ImageReference
+from transforms.sources.reference import SPLITS, ImageReference
 from transforms.sources.split import SplitRatios
 
 NETWORK_VERSION = 1
 """Raised whenever the same images and configuration would give another network."""
-
-_ENCODED = 32  # images a call
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -230,9 +233,23 @@ def _train(training: NetworkTraining, data: dict[str, Any], digest: str, work: s
         print(f"heliograph: note: {warning}", file=sys.stderr)
     classifier = training.build(splits)
     history = _fit(classifier, pixels, splits, settings, work, images.threads or usable_cores())
-    trained = _export(classifier, pixels, splits, history, training, data, digest, work)
+    fitted = _Fitted(classifier=classifier, pixels=pixels, splits=splits, history=history)
+    trained = _export(training, fitted, data, digest, work)
     gate.check_accuracy(trained.metrics, images.assert_accuracy_at_least)
     return assemble.publish_training(trained, images.model, images.trust_model)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Fitted:
+    classifier: Classifier
+    pixels: Pixels
+    splits: Splits
+    history: Sequence[Epoch]
+
+    @property
+    def validation(self) -> Examples:
+        """Validation images of the classes that the network knows."""
+        return self.splits.validation.known(len(self.splits.labels))
 
 
 def _fit(
@@ -247,50 +264,33 @@ def _fit(
 
 
 def _export(
-    classifier: Classifier,
-    pixels: Pixels,
-    splits: Splits,
-    history: Sequence[Epoch],
-    training: NetworkTraining,
-    data: dict[str, Any],
-    digest: str,
-    work: str,
+    training: NetworkTraining, fitted: _Fitted, data: dict[str, Any], digest: str, work: str
 ) -> assemble.Training:
     """Takes the network apart into encoder and head, and measures them as any other."""
-    path = classifier.encoder.save(work)
+    images, splits = training.images, fitted.splits
+    path = fitted.classifier.encoder.save(work)
     specification = resolve_encoder(
         path,
         resize=training.preprocessing.resize,
         exact_decode=training.preprocessing.exact_decode,
-        trust_model=training.images.trust_model,
+        trust_model=images.trust_model,
     )
-    encoder = load_encoder(specification, trust_model=training.images.trust_model)
-    encoded = dataclasses.replace(
-        splits,
-        train=_encode(encoder, pixels.array, splits.train),
-        validation=_encode(encoder, pixels.array, splits.validation),
-        test=_encode(encoder, pixels.array, splits.test),
+    encoder = load_encoder(specification, trust_model=images.trust_model)
+    array = fitted.pixels.array
+    parts: dict[str, Any] = {name: _encode(encoder, array, getattr(splits, name)) for name in SPLITS}
+    encoded = dataclasses.replace(splits, **parts)
+    head, temperature = calibrate(fitted.classifier.head(), encoded.validation.known(len(splits.labels)))
+    metrics = _measure(fitted, encoded, head, temperature)
+    rows = PixelRows(
+        specification=specification,
+        pixels=fitted.pixels,
+        splits=splits,
+        encoded=encoded,
+        start=data.get("start", {}).get("model", ""),
+        inputs=images.input,
+        trust_model=images.trust_model,
     )
-    validation = encoded.validation.known(len(splits.labels))
-    head, temperature = calibrate(classifier.head(), validation)
-    best = min(history, key=lambda epoch: epoch.validation_loss)
-    if not best.epoch:
-        print(
-            "heliograph: note: no epoch was better than the model it began with; lower --learning-rate", file=sys.stderr
-        )
-    fit = Fit(head=head, validation_loss=best.validation_loss, epochs=len(history) - 1, attempts=())
-    metrics = assemble.collect_metrics(encoded, fit, head, temperature)
-    metrics["train"] = measure(head, encoded.train, splits.foreign_labels)
-    metrics["failed"] = pixels.failures
-    metrics["fit"] |= {
-        "best_epoch": best.epoch,
-        "history": [null_for_nan(dataclasses.asdict(epoch)) for epoch in history],
-        "trained_weights": sum(int(np.prod(variable.shape)) for variable in classifier.trained),
-    }
-    copies = {os.path.basename(path): path}
-    known = splits.validation.known(len(splits.labels))
-    copies |= write_training_report(classifier, pixels, known, history, work)
-    errors = os.path.join(work, ERRORS_FILE)
+    pictures = draw_pictures(fitted.classifier, fitted.pixels, fitted.validation)
     return assemble.Training(
         source=assemble.Source(
             specification=specification, golden=encoder.encode(golden_images(specification)), data=data, digest=digest
@@ -300,16 +300,64 @@ def _export(
         configuration=configuration_json(training.configuration),
         command=training.command,
         started_at=training.started_at,
+        files=_page(training, rows, head, metrics, pictures, digest),
         encoder_file=os.path.basename(path),
-        copies=copies | ({ERRORS_FILE: errors} if os.path.exists(errors) else {}),
+        copies={os.path.basename(path): path, **_write_files(pictures, fitted.history, work)},
     )
+
+
+def _measure(fitted: _Fitted, encoded: Splits, head: Head, temperature: TemperatureFit) -> dict[str, Any]:
+    """Returns the fields of metrics.json."""
+    history = fitted.history
+    best = min(history, key=lambda epoch: epoch.validation_loss)
+    if not best.epoch:
+        print(
+            "heliograph: note: no epoch was better than the model it began with; lower --learning-rate", file=sys.stderr
+        )
+    fit = Fit(head=head, validation_loss=best.validation_loss, epochs=len(history) - 1, attempts=())
+    metrics = assemble.collect_metrics(encoded, fit, head, temperature)
+    metrics["train"] = measure(head, encoded.train, encoded.foreign_labels)
+    metrics["failed"] = fitted.pixels.failures
+    metrics["fit"] |= {
+        "best_epoch": best.epoch,
+        "history": [null_for_nan(dataclasses.asdict(epoch)) for epoch in history],
+        "trained_weights": sum(int(np.prod(variable.shape)) for variable in fitted.classifier.trained),
+    }
+    return metrics
+
+
+def _page(
+    training: NetworkTraining,
+    rows: PixelRows,
+    head: Head,
+    metrics: dict[str, Any],
+    pictures: Sequence[Shown],
+    digest: str,
+) -> dict[str, bytes]:
+    return report_files(
+        Trained(
+            model=training.images.model,
+            digest=digest,
+            rows=rows,
+            head=head,
+            metrics=metrics,
+            files={},
+            command=training.command,
+            trust_model=training.images.trust_model,
+            pictures=pictures,
+        )
+    )
+
+
+def _write_files(pictures: Sequence[Shown], history: Sequence[Epoch], work: str) -> dict[str, str]:
+    """Writes what lies beside the model for people; returns the paths of all such files by their names."""
+    write_events(history, os.path.join(work, EVENTS))
+    if pictures:
+        write_pictures(pictures, os.path.join(work, PICTURES))
+    paths = {name: os.path.join(work, name) for name in (EVENTS, PICTURES, ERRORS_FILE)}
+    return {name: path for name, path in paths.items() if os.path.exists(path)}
 
 
 def _encode(encoder: Encoder, array: npt.NDArray[np.uint8], examples: Examples) -> Examples:
     """Puts the vectors of images in place of the numbers of their rows."""
-    rows = rows_of(examples)
-    vectors: Array = np.zeros((len(rows), encoder.specification.dimension), np.float32)
-    for start in range(0, len(rows), _ENCODED):
-        chosen = rows[start : start + _ENCODED]
-        vectors[start : start + len(chosen)] = encoder.encode(array[chosen])
-    return dataclasses.replace(examples, vectors=vectors)
+    return dataclasses.replace(examples, vectors=encode_rows(encoder, array, rows_of(examples)))

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser
 
 from pipelines import cnn, embed, score, train
 from tests.commands import Run, runner
 from tests.photographs import write_folder
+from tests.pipelines.report.browsing import is_too_wide, serious_findings
+from tests.pipelines.report.browsing import opened as opened_page
 from transforms.model.directory import ModelDirectory
 
 FAST = ["--image-size", "16x20", "--train-epochs", "6", "--batch-size", "8", "--filters", "8"]
@@ -59,6 +62,22 @@ def test_a_model_that_was_moved_finds_its_encoder(model: Path, tmp_path: Path) -
     opened = ModelDirectory.open(str(tmp_path / "moved"))
     assert opened.encoder.source == str(tmp_path / "moved" / "1" / "encoder.keras")
     assert opened.encoder.fingerprint == ModelDirectory.open(str(model)).encoder.fingerprint
+
+
+def test_the_report_is_the_one_of_train_and_shows_what_the_network_sees(browser: Browser, model: Path) -> None:
+    report = model / "1" / "report.html"
+    metrics = ModelDirectory.open(str(model)).metrics
+    with opened_page(browser, report, "dark", 390) as shown:
+        assert f"{metrics['test']['accuracy']:.1%} of {metrics['test']['rows']}" in shown.locator("h1").inner_text()
+        sections = shown.locator("section").evaluate_all("found => found.map(one => one.id)")
+        assert sections[:2] == ["confusion", "calibration"]
+        assert sections[-6:] == ["heat", "network", "epochs", "checks", "map", "measured"]
+        pictures = {path.name for path in (model / "1" / "pictures").iterdir()}
+        assert shown.locator("#network img").count() == len(pictures)
+        assert {"heat_0.png", "heat_1.png", "filters.png"} < pictures
+        assert shown.locator("#epochs-loss .main-svg").first.is_visible()
+        assert not is_too_wide(shown)
+    assert serious_findings(browser, report) == []
 
 
 def test_the_served_model_takes_files(model: Path, photos: Path) -> None:

@@ -61,6 +61,16 @@ def test_it_begins_with_the_head_and_becomes_better(tuned: Path) -> None:
     assert f"the training began with the model `{before.path}`" in (tuned / "2" / "model_card.md").read_text()
 
 
+def test_the_report_compares_it_with_the_model_it_began_with(tuned: Path) -> None:
+    page = (tuned / "2" / "report.html").read_text()
+    before, after = (ModelDirectory.open(str(tuned / version)).metrics["test"] for version in "12")
+    (sentence,) = re.findall('<p class="against">(.*)</p>', page)
+    assert f"{after['rows']} rows" in sentence
+    assert "the model it began with" in sentence
+    shares = [f"{100 * found['accuracy']:.1f}% right" for found in (after, before)]
+    assert shares[0] in sentence or (sentence.endswith("are the same.") and shares[0] == shares[1])
+
+
 def test_it_scores_like_any_other(tuned: Path, tmp_path: Path) -> None:
     new = write_folder(tmp_path / "new", per_label=10, first_seed=9000)
     assert score.main(["--input", str(new), "--model", str(tuned), "--output", str(tmp_path / "scores")]) == 0
@@ -84,7 +94,7 @@ def test_the_same_training_makes_nothing_new(tuned: Path, photos: Path, run: Run
     status, out, _ = run("--input", photos, "--model", tuned, *FAST)
     assert status == 0
     assert "nothing new" in out
-    assert "training.html" in out
+    assert "report.html" in out
     assert sorted(path.name for path in tuned.iterdir()) == ["1", "2"]
 
 

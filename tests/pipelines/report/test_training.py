@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from pipelines.report.page import Page, render
+from pipelines.report.trained_rows import TableRows
 from pipelines.report.training import Trained, predictions, report_files, training_page
 from pipelines.training import outcome
 from pipelines.training.checks import CheckSettings
@@ -49,7 +50,8 @@ def table_of(store: Path, splits: tuple[str, ...] = ("train", "train", "train", 
 
 def trained_on(table: FeatureTable, model: Path, lab: LabSettings = LabSettings()) -> Trained:  # noqa: B008
     found = outcome.from_memory(table, FIT, lab, CheckSettings(label_errors=True), RemedySettings())
-    return Trained(model=str(model), digest="0123", table=table, command="heliograph train", **vars(found))
+    rows = TableRows(table=table, held_out=bool(found.metrics["held_out"]))
+    return Trained(model=str(model), digest="0123", rows=rows, command="heliograph train", **vars(found))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,7 @@ def test_a_report_that_cannot_be_made_is_a_note(
     def fail(*_: object, **__: object) -> None:
         raise StoreError("the table has gone")
 
-    monkeypatch.setattr("pipelines.report.training.sample_rows", fail)
+    monkeypatch.setattr("pipelines.report.trained_rows.sample_rows", fail)
     assert report_files(trained) == {}
     assert "note: the report could not be made: the table has gone" in capsys.readouterr().err
 

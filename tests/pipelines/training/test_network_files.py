@@ -1,22 +1,22 @@
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.report.sections.network import network
 from pipelines.training.batches import Batches
 from pipelines.training.classifier import with_new_head
 from pipelines.training.cnn_settings import CnnSettings
 from pipelines.training.features import Examples
 from pipelines.training.fit_network import fit_network
+from pipelines.training.network_files import draw_pictures, write_events, write_pictures
 from pipelines.training.network_pictures import Looker, sheet
 from pipelines.training.network_settings import NetworkSettings
 from pipelines.training.networks import build_cnn
 from pipelines.training.pixels import Pixels
-from pipelines.training.training_report import curves_svg, write_training_report
 
 
 def spot_pictures(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -64,22 +64,25 @@ def test_the_heat_lies_where_the_spot_is(trained) -> None:
     assert set(seen.maps) == {"block1_conv", "block2_conv", "block2_relu"}
 
 
-def test_page_pictures_and_events_are_there(trained, tmp_path: Path) -> None:
+def test_pictures_are_drawn_and_written(trained, tmp_path: Path) -> None:
+    classifier, array, validation, _ = trained
+    pictures = draw_pictures(classifier, Pixels(array=array, references=(), sha256=(), failures={}), validation)
+    write_pictures(pictures, str(tmp_path))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"filters.png", "heat_0.png", "heat_1.png", "maps_block1_conv.png"} <= names
+    assert Image.open(tmp_path / "heat_1.png").size == (48, 24)
+    section = network(pictures)
+    assert section is not None
+    assert [text for text, _ in section.data["heat"]] == ["plain, taken for plain", "spot, taken for spot"]
+    assert sum(len(section.data[kind]) for kind in ("heat", "filters", "maps")) == len(names)
+
+
+def test_events_are_the_curves(trained, tmp_path: Path) -> None:
     import tensorflow as tf
 
-    classifier, array, validation, history = trained
-    pixels = Pixels(array=array, references=(), sha256=(), failures={})
-    copies = write_training_report(classifier, pixels, validation, history, str(tmp_path))
-    assert {name: Path(path) for name, path in copies.items()} == {
-        name: tmp_path / name for name in ("training.html", "events", "pictures")
-    }
-    names = {path.name for path in (tmp_path / "pictures").iterdir()}
-    assert {"filters.png", "heat_0.png", "heat_1.png", "maps_block1_conv.png"} <= names
-    assert Image.open(tmp_path / "pictures" / "heat_1.png").size == (48, 24)
-    page = (tmp_path / "training.html").read_text()
-    assert "spot, taken for spot" in page
-    assert len(re.findall('<img src="data:image/', page)) == 2 + len(names)
-    (events,) = (tmp_path / "events" / "validation").iterdir()
+    *_, history = trained
+    write_events(history, str(tmp_path))
+    (events,) = (tmp_path / "validation").iterdir()
     found = {}
     for record in tf.data.TFRecordDataset(str(events)):
         event = tf.compat.v1.Event.FromString(record.numpy())
@@ -88,16 +91,6 @@ def test_page_pictures_and_events_are_there(trained, tmp_path: Path) -> None:
     for epoch in history:
         assert found["epoch_loss", epoch.epoch] == pytest.approx(epoch.validation_loss)
         assert found["epoch_accuracy", epoch.epoch] == pytest.approx(epoch.validation_accuracy)
-
-
-def test_curves_leave_out_what_is_not_known() -> None:
-    nan = float("nan")
-    svg = curves_svg("Loss", [(0, nan, 2.0), (1, 1.5, 1.0), (2, 1.0, 0.5)])
-    lines = [line.split() for line in re.findall('points="([^"]*)"', svg)]
-    assert [len(line) for line in lines] == [2, 3]
-    assert lines[1][0] == "40.0,40.0"  # the greatest value is at the top
-    assert lines[1][-1] == "400.0,200.0"
-    assert curves_svg("Loss", [(0, nan, 1.0)])
 
 
 def test_a_sheet_has_a_tile_each() -> None:
