@@ -11,6 +11,7 @@ from pipelines.dry_run import print_plan
 from pipelines.graphs import EmbedConfiguration
 from pipelines.report.publish_embedding import add_report_arguments, write_report
 from pipelines.run_record import new_run_id, print_record, read_run_record, summarise_images
+from pipelines.submission import add_submission_arguments, print_submitted
 from pipelines.view_flags import add_view_arguments
 from pipelines.workers import add_worker_arguments
 from transforms.commit_parts import run_record_address
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_view_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
+    add_submission_arguments(parser)
     add_report_arguments(parser)
     encoder_flags.add_encoder_flags(parser)
     add_worker_arguments(parser)
@@ -49,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(argv: Sequence[str] | None) -> int:
     flags, beam_args = options.parse(_parser(), argv)
-    runner.check_runner(beam_args, [*flags.input, flags.store])
+    places = [*flags.input, flags.store]
+    runner.check_runner(beam_args, places, encoder=flags.encoder, wait=not flags.no_wait)
     started_at = time.time()
     configuration = _configuration(flags)
     check_store(configuration.store)
@@ -60,10 +63,12 @@ def _run(argv: Sequence[str] | None) -> int:
     if flags.dry_run:
         print_plan(graph, flags.price_per_core_hour, flags.json, beam_args)
         return 0
+    address = run_record_address(graph.embed.table, configuration.run_id)
+    if flags.no_wait:
+        print_submitted(graph.submit(beam_args), configuration.run_id, address, flags.json)
+        return 0
     outcome = graph.run(beam_args)
-    record = read_run_record(run_record_address(graph.embed.table, configuration.run_id)) | {
-        "counters": outcome.counters
-    }
+    record = read_run_record(address) | {"counters": outcome.counters}
     place = f"features: {graph.embed.table}, version {record['table_version']}"
     if not flags.no_report:
         command = options.command_line(_parser(), flags)

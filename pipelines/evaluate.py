@@ -25,6 +25,7 @@ from pipelines.report.page import REPORT
 from pipelines.report.publish import METRICS, PublishOptions, check_output, publish_evaluation
 from pipelines.report.verdict import summarise
 from pipelines.run_record import configuration_json, new_run_id, print_record, read_run_record
+from pipelines.submission import add_submission_arguments, print_submitted
 from transforms.attach_clusters import AttachClusters
 from transforms.compare_predictions import ComparePredictions
 from transforms.errors import OptionError
@@ -75,13 +76,15 @@ def _parser() -> argparse.ArgumentParser:
         "--thumbnails", type=int, default=24, help="pictures in each of the report's galleries, 100 at most; 0 for none"
     )
     parser.add_argument("--run-id", help="name of the run (default: time and chance)")
+    add_submission_arguments(parser)
     return parser
 
 
 def _run(argv: Sequence[str] | None) -> int:
     arguments = tuple(sys.argv[1:] if argv is None else argv)
     flags, beam_args = options.parse(_parser(), arguments)
-    runner.check_runner(beam_args, [flags.predictions, flags.output])
+    places = [flags.predictions, flags.output, flags.compare, flags.store]
+    runner.check_runner(beam_args, places, wait=not flags.no_wait)
     started_at = time.time()
     configuration = _configuration(flags)
     files = list_prediction_files(configuration.predictions)
@@ -116,8 +119,12 @@ def _run(argv: Sequence[str] | None) -> int:
         metrics = batches | MeasurePredictions(options=measure)
         _ = metrics | "PublishEvaluation" >> beam.Map(publish_evaluation, publish, comparison)
 
+    address = join(configuration.output, "run.json")
+    if flags.no_wait:
+        print_submitted(runner.submit_pipeline(build, beam_args), configuration.run_id, address, flags.json)
+        return 0
     runner.run_pipeline(build, beam_args)
-    record = read_run_record(join(configuration.output, "run.json"))
+    record = read_run_record(address)
     metrics = read_run_record(join(configuration.output, METRICS))
     lines = [*summarise(metrics), f"report: {join(configuration.output, REPORT)}"]
     print_record(record, flags.json, "\n".join(lines))

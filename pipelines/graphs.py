@@ -130,6 +130,10 @@ class EmbedGraph:
         """Runs it."""
         return _run(self._build, "embedding", Workspace(root=self.embed.table), self.embed.run_id, beam_args)
 
+    def submit(self, beam_args: Sequence[str]) -> str:
+        """Hands it to Dataflow, where it publishes by itself; returns the job's id."""
+        return _submit(self._build, Workspace(root=self.embed.table), self.embed.run_id, beam_args)
+
     def plan(self, directory: str) -> PlanShards:
         """Returns the step that plans the run; ``directory`` is for its files."""
         embed = self.embed
@@ -231,6 +235,10 @@ class ScoreGraph:
         """Runs it."""
         return _run(self._build, "scoring", Workspace(root=self.score.output), self.score.run_id, beam_args)
 
+    def submit(self, beam_args: Sequence[str]) -> str:
+        """Hands it to Dataflow, where it publishes by itself; returns the job's id."""
+        return _submit(self._build, Workspace(root=self.score.output), self.score.run_id, beam_args)
+
     def _build(self, pipeline: beam.Pipeline, workspace: Workspace, directory: str) -> None:
         score = self.score
         purpose = f"score {self.model.identifier} {score.purpose}"
@@ -290,3 +298,13 @@ def _run(
     finally:
         progress.end()
         remove_directory(directory)  # what the commit leaves when it never came
+
+
+def _submit(
+    build: Callable[[beam.Pipeline, Workspace, str], None],
+    workspace: Workspace,
+    run_id: str,
+    beam_args: Sequence[str],
+) -> str:
+    directory = workspace.plan_directory(run_id)
+    return runner.submit_pipeline(lambda pipeline: build(pipeline, workspace, directory), beam_args)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from apache_beam.options.pipeline_options import (
     SetupOptions,
     SparkRunnerOptions,
     StandardOptions,
+    WorkerOptions,
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.portable_runner import PortableRunner
@@ -28,11 +30,16 @@ from transforms import errors
 from transforms.embed_shards import COUNTERS
 from transforms.files import filesystem
 
-LOCAL_RUNNERS = ("", "DirectRunner", "FnApiRunner", "BundleBasedDirectRunner")
+LOCAL_RUNNERS = ("", "direct", "fnapi", "bundlebaseddirect")
+"""Names, in small letters and without "Runner"; all of them mean the runner in this process."""
+TRIED_RUNNERS = ("prism", "flink", "spark", "portable", "dataflow")
 REFUSED_RUNNERS = {
-    "DaskRunner": "it loses data silently: what a DoFn emits in finish_bundle, side outputs and files written by "
+    "dask": "it loses data silently: what a DoFn emits in finish_bundle, side outputs and files written by "
     "bundles; use the local runner, Flink or Dataflow",
-    "InteractiveRunner": "it is for notebooks; use the local runner",
+    "interactive": "it is for notebooks; use the local runner",
+    "render": "it draws the graph and runs nothing; use the local runner, Flink or Dataflow",
+    "switchingdirect": "which runner it ends on depends on the graph; use the local runner or PrismRunner",
+    "kafkastreams": "nobody has run a commit on it; use the local runner, Flink or Dataflow",
 }
 POLL_SECONDS = 0.2
 _LOOPBACK_HOST = r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|$)"
@@ -40,44 +47,83 @@ _LOOPBACK_HOST = r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|$)"
 Build = Callable[[beam.Pipeline], object]
 
 
-def check_runner(beam_args: Sequence[str], places: Iterable[str | None] = ()) -> PipelineOptions:
+def check_runner(
+    beam_args: Sequence[str],
+    places: Iterable[str | None] = (),
+    *,
+    encoder: str | None = None,
+    wait: bool = True,
+) -> PipelineOptions:
     """Parses Beam's flags and refuses an engine that would lose data, or whose workers would not find the data.
 
     Args:
       beam_args: Beam's flags.
       places: addresses that workers read or write.
+      encoder: handle of the encoder; a local one may also lie in the workers' image.
+      wait: whether this process waits for the job's end.
 
     Raises:
       OptionError: naming the runner, mode or address and the reason.
     """
     options = PipelineOptions(list(beam_args))
-    name = (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1]
-    for refused, reason in REFUSED_RUNNERS.items():
-        if name.lower() in (refused.lower(), refused.lower().removesuffix("runner")):
-            raise errors.OptionError(f"--runner {name} is refused: {reason}")
-    _refuse_unknown(options)
+    _check_name(options)
+    if options.view_as(StandardOptions).streaming:
+        raise errors.OptionError(
+            "--streaming is refused: a run publishes at the end of its input, which a stream has not; leave it out"
+        )
+    if not wait and _name(options) != "dataflow":
+        raise errors.OptionError("--no-wait is for --runner=DataflowRunner: other jobs end with this process")
     direct = options.view_as(DirectOptions)
     if is_local(options) and direct.direct_running_mode == "multi_processing":
         raise errors.OptionError(
             "--direct_running_mode=multi_processing is refused: Beam's local worker processes hang for ever when one "
             "dies in set-up; leave it out, the local run uses all cores in one process"
         )
+    if _works_here(options):
+        return options
     local = next((place for place in places if place and filesystem.is_local(place)), None)
-    if local is not None and not _works_here(options):
+    if local is not None:
         raise errors.OptionError(
-            f"{local} lies on this machine, where the workers of --runner {name} do not find it: copy it to gs:// or "
-            "s3:// and name that, or keep the workers here with --environment_type=LOOPBACK"
+            f"{local} lies on this machine, where the workers of --runner {_given(options)} do not find it: copy it to "
+            "gs:// or s3:// and name that, or keep the workers here with --environment_type=LOOPBACK"
+        )
+    if encoder is not None and os.path.exists(encoder) and not _has_own_image(options):
+        raise errors.OptionError(
+            f"--encoder {encoder} lies on this machine, where the workers of --runner {_given(options)} do not find "
+            "it: put it into their image, at the same path, and name the image with --sdk_container_image"
         )
     return options
 
 
-def _refuse_unknown(options: PipelineOptions) -> None:
-    runner = options.view_as(StandardOptions).runner
-    if not is_local(options):
-        try:
-            create_runner(runner)
-        except (ValueError, ImportError, AttributeError) as error:
-            raise errors.OptionError(f"Beam refuses the call: {error}") from error
+def _given(options: PipelineOptions) -> str:
+    """Returns the runner's name as it was given, without its module."""
+    return (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1]
+
+
+def _name(options: PipelineOptions) -> str:
+    return _given(options).lower().removesuffix("runner")
+
+
+def _check_name(options: PipelineOptions) -> None:
+    name = _name(options)
+    if name in LOCAL_RUNNERS:
+        return
+    if reason := REFUSED_RUNNERS.get(name):
+        raise errors.OptionError(f"--runner {_given(options)} is refused: {reason}")
+    try:
+        create_runner(options.view_as(StandardOptions).runner)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise errors.OptionError(f"Beam refuses the call: {error}") from error
+    if name not in TRIED_RUNNERS:
+        raise errors.OptionError(
+            f"--runner {_given(options)} is refused: no run has been tried on it, and a runner may lose data without a "
+            f"word; there are {', '.join(TRIED_RUNNERS)}"
+        )
+
+
+def _has_own_image(options: PipelineOptions) -> bool:
+    portable = options.view_as(PortableOptions)
+    return bool(options.view_as(WorkerOptions).sdk_container_image or portable.environment_config)
 
 
 def _works_here(options: PipelineOptions) -> bool:
@@ -91,19 +137,18 @@ def _works_here(options: PipelineOptions) -> bool:
         return re.match(_LOOPBACK_HOST, (portable.environment_config or "").removeprefix("http://")) is not None
     if portable.environment_type:
         return False
-    name = (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1].lower().removesuffix("runner")
     flink, spark = options.view_as(FlinkRunnerOptions), options.view_as(SparkRunnerOptions)
     by_default = {  # Beam then chooses LOOPBACK itself
         "prism": True,
         "flink": flink.flink_master in ("[local]", "[auto]"),
         "spark": spark.spark_master_url.startswith("local"),
     }
-    return by_default.get(name, False)
+    return by_default.get(_name(options), False)
 
 
 def is_local(options: PipelineOptions) -> bool:
     """Returns whether the run stays in this process."""
-    return (options.view_as(StandardOptions).runner or "") in LOCAL_RUNNERS
+    return _name(options) in LOCAL_RUNNERS
 
 
 def run_pipeline(build: Build, beam_args: Sequence[str], watch: Callable[[], None] | None = None) -> dict[str, int]:
@@ -121,6 +166,22 @@ def run_pipeline(build: Build, beam_args: Sequence[str], watch: Callable[[], Non
       HeliographError: what a step raised, as its own class when it is one of ours.
       KeyboardInterrupt: on Ctrl-C; the caller is expected to leave the process.
     """
+    pipeline = _pipeline(build, beam_args)
+    with _job_server(pipeline):
+        return _work(pipeline, watch)
+
+
+def submit_pipeline(build: Build, beam_args: Sequence[str]) -> str:
+    """Builds a graph and hands it to Dataflow, which goes on without this process.
+
+    Returns:
+      The job's id; empty where ``--template_location`` or ``--dry_run`` leaves the job to another.
+    """
+    result = _pipeline(build, beam_args).run()
+    return result.job_id() if getattr(result, "has_job", False) else ""
+
+
+def _pipeline(build: Build, beam_args: Sequence[str]) -> beam.Pipeline:
     options = check_runner(beam_args)
     options.view_as(SetupOptions).save_main_session = False
     if is_local(options):
@@ -133,8 +194,7 @@ def run_pipeline(build: Build, beam_args: Sequence[str], watch: Callable[[], Non
         except ValueError as error:
             raise errors.OptionError(f"Beam refuses the call: {error}") from error
     build(pipeline)
-    with _job_server(pipeline):
-        return _work(pipeline, watch)
+    return pipeline
 
 
 def _work(pipeline: beam.Pipeline, watch: Callable[[], None] | None) -> dict[str, int]:

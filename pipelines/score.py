@@ -18,6 +18,7 @@ from pipelines.run_record import (
     read_run_record,
     summarise_images,
 )
+from pipelines.submission import add_submission_arguments, print_submitted
 from pipelines.workers import add_worker_arguments
 from transforms.errors import OptionError, StoreError
 from transforms.files.filesystem import absolute, check_writable, join, open_filesystem
@@ -46,13 +47,15 @@ def _parser() -> argparse.ArgumentParser:
         "--top-k", type=options.positive(int), default=100, help="labels a prediction, best first, at most"
     )
     view_flags.add_tta_arguments(parser)
+    add_submission_arguments(parser)
     add_worker_arguments(parser)
     return parser
 
 
 def _run(argv: Sequence[str] | None) -> int:
     flags, beam_args = options.parse(_parser(), argv)
-    runner.check_runner(beam_args, [*(flags.input or ()), flags.store, flags.model, flags.output])
+    places = [*(flags.input or ()), flags.store, flags.model, flags.output]
+    runner.check_runner(beam_args, places, wait=not flags.no_wait)
     started_at = time.time()
     if bool(flags.input) == bool(flags.store):
         raise OptionError("score takes either --input (images) or --store (stored features)")
@@ -66,8 +69,11 @@ def _run(argv: Sequence[str] | None) -> int:
     configuration = _configuration(flags, model, table, sources, views)
     graph = configuration.graph(sources, model, table, started_at)
     _tell_replaced(configuration.output, model)
-    outcome = graph.run(beam_args)
     output = configuration.output
+    if flags.no_wait:
+        print_submitted(graph.submit(beam_args), configuration.run_id, join(output, "run.json"), flags.json)
+        return 0
+    outcome = graph.run(beam_args)
     record = read_run_record(join(output, "run.json")) | {"counters": outcome.counters}
     place = f"predictions: {output}/predictions_* by model {model.identifier}"
     letters = f"{output}/errors_*.parquet"
