@@ -31,8 +31,10 @@ test: venv data
 	bash tests/system_packages.sh chromium=chromium
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-# The whole flow against emulators of object stores.
+# The whole flow against emulators of object stores, and on other engines: Prism, an emulated Dataflow, two hosts.
 test-slow: venv
+	bash tests/system_packages.sh ip=iproute2 shellcheck=shellcheck
+	bash tests/build_prism.sh $(BIN)
 	$(BIN)/python -m pytest -n 2 -m slow
 
 # Beam runs every bundle twice: a side effect that is not idempotent shows.

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import apache_beam as beam
+import grpc
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import (
     DirectOptions,
@@ -228,7 +229,7 @@ def _counters(result: PipelineResult) -> dict[str, int]:
         return {}
     sums: collections.Counter[str] = collections.Counter()
     for counter in found:
-        sums[counter.key.metric.name] += counter.result
+        sums[counter.key.metric.name] += counter.result or 0  # Beam shows a committed 0 as None
     return dict(sums)
 
 
@@ -253,7 +254,14 @@ def _job_server(pipeline: beam.Pipeline) -> Iterator[None]:
     try:
         yield
     finally:
+        threading.excepthook = _tell_unless_cut_off
         server.stop()
+
+
+def _tell_unless_cut_off(thread: threading.ExceptHookArgs) -> None:
+    """Leaves out what Beam's threads say when the job server that they read from is gone."""
+    if not isinstance(thread.exc_value, grpc.RpcError):
+        threading.__excepthook__(thread)
 
 
 def _own_error(error: BaseException) -> BaseException:

@@ -50,3 +50,41 @@ def test_a_job_server_that_does_not_start_is_one_line(tmp_path: Path, capsys: py
     call = ["--input", str(photos), "--store", str(tmp_path / "store")]
     assert embed.main([*call, "--runner=PrismRunner", f"--prism_location={tmp_path}/none"]) == 2
     assert "heliograph: Beam's job server does not start: " in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ("--runner=DaskRunner", "loses data silently"),
+        ("--runner=apache_beam.runners.dask.dask_runner.DaskRunner", "loses data silently"),
+        ("--runner=apache_beam.runners.render.RenderRunner", "runs nothing"),
+        ("--runner=SwitchingDirectRunner", "depends on the graph"),
+        ("--runner=TestDirectRunner", "no run has been tried on it"),
+        ("--runner=SparklingRunner", "Unexpected pipeline runner"),
+        ("--streaming", "publishes at the end of its input"),
+        ("--direct_running_mode=multi_processing --direct_num_workers=2", "hang for ever"),
+    ],
+)
+def test_what_would_lose_data_is_refused(flags: str, reason: str) -> None:
+    with pytest.raises(OptionError, match=reason):
+        runner.check_runner(flags.split())
+
+
+@pytest.mark.parametrize("name", ["direct", "DirectRunner", "FnApiRunner", "apache_beam.runners.DirectRunner"])
+def test_names_of_the_local_runner(name: str) -> None:
+    assert runner.is_local(runner.check_runner([f"--runner={name}"]))
+
+
+def test_an_encoder_on_this_machine_is_for_workers_here_or_for_their_image(tmp_path: Path) -> None:
+    cluster = ["--runner=FlinkRunner", "--flink_master=http://10.0.0.1:8081"]
+    runner.check_runner([], encoder=str(tmp_path))
+    runner.check_runner(cluster, encoder="efficientnet-lite0")
+    runner.check_runner([*cluster, "--sdk_container_image=workers:1"], encoder=str(tmp_path))
+    with pytest.raises(OptionError, match="put it into their image, at the same path"):
+        runner.check_runner(cluster, encoder=str(tmp_path))
+
+
+@pytest.mark.parametrize("flags", [[], ["--runner=PrismRunner"], ["--runner=FlinkRunner", "--flink_master=[local]"]])
+def test_a_job_that_ends_with_this_process_is_waited_for(flags: list[str]) -> None:
+    with pytest.raises(OptionError, match="--no-wait is for --runner=DataflowRunner"):
+        runner.check_runner(flags, wait=False)
