@@ -21,6 +21,9 @@ from transforms.store.schema import DIMENSION_KEY, FINGERPRINT_KEY, STATISTICS_C
 from transforms.store.write import Part
 
 _THREADS = 8
+_AT_ONCE = 16 * _THREADS
+"""Parts that are given to the threads: all of a large commit would keep 36 kB each until the last is done."""
+
 _PATH = re.compile(r"data/(?:[\w-][\w.=-]*/)*[\w-][\w.=-]*\.parquet", re.ASCII)
 
 
@@ -48,12 +51,19 @@ def check_parts(root: str, parts: Sequence[Part], schema: pa.Schema, fingerprint
         except CommitError as error:
             return error
 
+    actions: list[AddAction] = []
+    wrong: list[tuple[str, CommitError]] = []
     with ThreadPoolExecutor(_THREADS) as pool:
-        checked = list(zip(parts, pool.map(check, parts), strict=True))
-    wrong = [(part.path, found) for part, found in checked if isinstance(found, CommitError)]
+        for start in range(0, len(parts), _AT_ONCE):
+            some = parts[start : start + _AT_ONCE]
+            for part, found in zip(some, pool.map(check, some), strict=True):
+                if isinstance(found, CommitError):
+                    wrong.append((part.path, found))
+                elif part.rows:
+                    actions.append(found)
     if wrong:
         raise PartError(str(wrong[0][1]), tuple(path for path, _ in wrong)) from wrong[0][1]
-    return [found for part, found in checked if part.rows and not isinstance(found, CommitError)]
+    return actions
 
 
 def add_action(part: Part, footer: pq.FileMetaData, data_change: bool = True) -> AddAction:
