@@ -22,6 +22,7 @@ COMMANDS = {
     "store": "list, show, verify, retract, compact, vacuum and export stored features",
     "models": "list, show, promote, roll back and export versions of models",
     "retry": "try the images again that failed",
+    "estimate": "tell minutes and cost on a number of workers, from a timed sample",
     "conformance": "whether a runner gives the same answer as the local one",
     "demo": "run all of it on photographs of solar cells",
 }

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 import apache_beam as beam
@@ -15,16 +13,11 @@ from pipelines import runner
 from pipelines.graphs import EmbedGraph
 from pipelines.moved import MOST_READ, find_moves
 from pipelines.progress import duration
-from transforms.encoders.golden import golden_images
-from transforms.encoders.resolve import load_encoder
+from pipelines.sampling import time_sample
 from transforms.list_images import ListImages
-from transforms.shards.embedder import EmbedOptions
-from transforms.shards.lanes import Lane, usable_cores
 from transforms.shards.plan import PlannedShard
-from transforms.sources.dialects import Source
 from transforms.store.table import FeatureTable
 
-SAMPLE_IMAGES = 64
 COUNTS = ("listed", "new", "changed", "moved", "relabelled", "augmented", "reused", "removed")
 
 
@@ -33,32 +26,13 @@ def print_plan(graph: EmbedGraph, price_per_core_hour: float | None, as_json: bo
     plan = _plan(graph, beam_args)
     todo = sum(plan[name] for name in ("new", "changed", "moved", "relabelled", "augmented"))
     if todo:
-        rate = sample_rate(graph.sources, graph.embed)
+        sample = time_sample(graph.sources, graph.embed)
+        rate = sample.images_per_second
         plan["sampled_images_per_second"] = round(rate, 1)
         plan["estimated_seconds"] = round(todo / rate, 3)
         if price_per_core_hour is not None:
-            plan["estimated_cost"] = round(todo / rate / 3600 * usable_cores() * price_per_core_hour, 6)
+            plan["estimated_cost"] = round(todo / rate / 3600 * sample.cores * price_per_core_hour, 6)
     print(json.dumps(plan, indent=2) if as_json else _for_a_person(plan))
-
-
-def sample_rate(sources: Sequence[Source], embed: EmbedOptions) -> float:
-    """Returns images a second on this machine, from the first images of the sources."""
-    encoder = load_encoder(embed.specification, trust_model=embed.trust_model)
-    encoder.encode(golden_images(embed.specification))
-    lane = Lane(
-        encoder=encoder,
-        preprocessing=embed.specification.preprocessing,
-        roots=embed.roots,
-        batch_size=embed.batch_size,
-        threads=embed.threads or usable_cores(),
-        views_of=embed.views_of,
-    )
-    sample = list(islice((ref for source in sources for ref in source.list_images()), SAMPLE_IMAGES))
-    started = time.perf_counter()
-    for _ in lane.run(sample):
-        pass
-    lane.close()
-    return len(sample) / (time.perf_counter() - started)
 
 
 def _plan(graph: EmbedGraph, beam_args: Sequence[str]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def resolve(flags: argparse.Namespace) -> EncoderSpecification:
         specification,
         flags.engine,
         flags.precision,
-        has_table=lambda candidate: FeatureTable.exists(table_path(flags.store, candidate)),
+        has_table=lambda candidate: bool(flags.store) and FeatureTable.exists(table_path(flags.store, candidate)),
         trust_model=flags.trust_model,
     )
     print(f"encoder: {chosen.name} by {chosen.engine} in {chosen.precision} ({why})", file=sys.stderr)

@@ -20,8 +20,7 @@ from transforms.sources.dialects import DIALECTS, Source, recognise
 def add_input_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Adds the flags that say what is read, and how hard."""
     add_source_flags(parser, required)
-    parser.add_argument("--shard-size", type=options.positive(int), default=1000, help="images a shard, about")
-    parser.add_argument("--batch-size", type=options.positive(int), default=32, help="images a call of the network")
+    add_batch_flags(parser)
     parser.add_argument(
         "--price-per-core-hour",
         type=options.positive(float),
@@ -31,8 +30,22 @@ def add_input_flags(parser: argparse.ArgumentParser, required: bool = True) -> N
     parser.add_argument("--run-id", help="name of the run (default: time and chance); the same id publishes once")
 
 
+def add_batch_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how many images are worked on together."""
+    parser.add_argument("--shard-size", type=options.positive(int), default=1000, help="images a shard, about")
+    parser.add_argument("--batch-size", type=options.positive(int), default=32, help="images a call of the network")
+
+
 def add_source_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Adds the flags that say what is read, and what of it may fail."""
+    add_reading_flags(parser, required)
+    parser.add_argument(
+        "--max-failures", default="50%", metavar="N|P%", help="dead letters allowed before exit status 1"
+    )
+
+
+def add_reading_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Adds the flags that say what is read and how."""
     parser.add_argument(
         "--input",
         action="append",
@@ -48,9 +61,6 @@ def add_source_flags(parser: argparse.ArgumentParser, required: bool = True) -> 
         help="folder that a manifest's local images lie below (default: the manifest's)",
     )
     _add_column_flags(parser)
-    parser.add_argument(
-        "--max-failures", default="50%", metavar="N|P%", help="dead letters allowed before exit status 1"
-    )
     parser.add_argument("--threads", type=options.positive(int), help="that read and decode (default: one a core)")
     parser.add_argument(
         "--image-timeout", type=options.positive(float), default=60.0, metavar="SECONDS", help="for one image"

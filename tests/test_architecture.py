@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("transforms/**/*.py"), *ROOT.glob("pipelines/**/*.py")])
-COMMANDS = {"retry", "embed", "train", "cnn", "finetune", "score", "evaluate", "store", "models", "demo", "conformance"}
+COMMANDS = {
+    *("embed", "train", "cnn", "finetune", "score", "evaluate"),
+    *("store", "models", "retry", "estimate", "demo", "conformance"),
+}
 HEAVY = {"tensorflow", "tensorflow_hub", "keras", "tf_keras", "kagglehub"}
 EXTRAS = {"boto3", "botocore", "google"}
 """Packages that come with an extra and may be missing."""
