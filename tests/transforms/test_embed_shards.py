@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines import embed, runner
+from pipelines import embed
 from tests.photographs import write_folder
 from transforms.embed_shards import OneAProcess
 from transforms.shards import embedder, work
@@ -83,11 +82,10 @@ def test_a_run_in_several_threads_loads_one_network(
     loaded = []
     load = embedder.ShardEmbedder._load_lane
     monkeypatch.setattr(embedder.ShardEmbedder, "_load_lane", lambda *args: loaded.append(0) or load(*args))
-    threads = PipelineOptions(["--direct_running_mode=multi_threading", "--direct_num_workers=4"])
-    monkeypatch.setattr(runner, "check_runner", lambda *_: threads)
+    threads = ["--direct_running_mode=multi_threading", "--direct_num_workers=4"]
     photos = write_folder(tmp_path / "photos", per_label=20)
     arguments = ["--input", str(photos), "--store", str(tmp_path / "store"), "--shard-size", "5", "--no-report"]
-    assert embed.main([*arguments, "--json"]) == 0
+    assert embed.main([*arguments, "--json", *threads]) == 0
     assert '"embedded": 40' in capsys.readouterr().out
     assert len(loaded) == 1
 
