@@ -51,7 +51,8 @@ def _plan(graph: EmbedGraph, beam_args: Sequence[str]) -> dict[str, Any]:
             with open(f"{directory}/{name}") as file:
                 return list(map(json.loads, file))
 
-        runner.run_pipeline(build, beam_args)
+        # Workers elsewhere could not bring the files back.
+        runner.run_pipeline(build, beam_args if runner.works_here(runner.check_runner(beam_args)) else ())
         counts, shards = dict(read("counts")), [PlannedShard(*shard) for shard in read("shards")]
         plan: dict[str, Any] = {name: counts.get(name, 0) for name in COUNTS}
         if graph.embed.version is not None:

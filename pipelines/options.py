@@ -16,7 +16,7 @@ from transforms.errors import OptionError
 from transforms.store.log import parse_version
 
 BEAM_TAKES = ("label", "labels")
-"""Flags of Beam's (labels of a Dataflow job) that a person who types them here means otherwise."""
+"""Flags of Beam's (labels of a Dataflow job) that a person who types them for another runner means otherwise."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -141,7 +141,7 @@ def _check_beam_flags(flags: Sequence[str], parser: argparse.ArgumentParser) -> 
         if not word.startswith("-") and (not before.startswith("-") or "=" in before):
             raise OptionError(f"{word!r} stands alone; a value belongs to a flag (see {parser.prog} --help)")
     for flag in map(_name, flags):
-        if flag in BEAM_TAKES:
+        if flag in BEAM_TAKES and not any("dataflow" in word.lower() for word in flags):
             raise OptionError(f"--{flag} is no flag of ours{_close_match(flag, parser)}")
     from apache_beam.options.pipeline_options import PipelineOptions
 

@@ -80,7 +80,7 @@ def check_runner(
             "--direct_running_mode=multi_processing is refused: Beam's local worker processes hang for ever when one "
             "dies in set-up; leave it out, the local run uses all cores in one process"
         )
-    if _works_here(options):
+    if works_here(options):
         return options
     local = next((place for place in places if place and filesystem.is_local(place)), None)
     if local is not None:
@@ -127,7 +127,7 @@ def _has_own_image(options: PipelineOptions) -> bool:
     return bool(options.view_as(WorkerOptions).sdk_container_image or portable.environment_config)
 
 
-def _works_here(options: PipelineOptions) -> bool:
+def works_here(options: PipelineOptions) -> bool:
     """Returns whether the workers run on this machine, as far as the flags tell."""
     if is_local(options):
         return True
