@@ -3,7 +3,7 @@
 # Where it cannot it says why; the tests that need Prism are then skipped.
 set -uo pipefail
 directory=$(cd "$1" && pwd)
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 version=$(sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.lock)
 stamp=$directory/.prism-$version
 [ -e "$stamp" ] && exit 0
