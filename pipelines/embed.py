@@ -59,7 +59,7 @@ def _run(argv: Sequence[str] | None) -> int:
     sources = inputs.recognise_inputs(
         configuration.input, configuration.input_format, configuration.input_root, configuration.columns
     )
-    graph = configuration.graph(sources, encoder_flags.resolve(flags), started_at)
+    graph = configuration.graph(sources, encoder_flags.resolve(flags, sources), started_at)
     if flags.dry_run:
         print_plan(graph, flags.price_per_core_hour, flags.json, beam_args)
         return 0

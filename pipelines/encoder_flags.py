@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
+from collections.abc import Sequence
 
+from pipelines.calibration_sample import draw_pixels
 from transforms.encoders import engines
 from transforms.encoders.resolve import DEFAULT, RESIZES, resolve_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import OptionError
-from transforms.store.catalog import table_path
-from transforms.store.table import FeatureTable
+from transforms.sources.dialects import Source
+from transforms.store.catalog import find_encoder
 
 
 def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +49,13 @@ def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def resolve(flags: argparse.Namespace) -> EncoderSpecification:
-    """Returns the specification of the encoder that the flags name, on its engine; says which and why."""
+def resolve(flags: argparse.Namespace, sources: Sequence[Source]) -> EncoderSpecification:
+    """Returns the specification of the encoder that the flags name, on its engine; says which and why.
+
+    Args:
+      flags: of add_encoder_flags, and the store.
+      sources: of the images, for a calibration.
+    """
     specification = resolve_encoder(
         flags.encoder,
         image_size=image_size(flags.image_size),
@@ -60,7 +68,8 @@ def resolve(flags: argparse.Namespace) -> EncoderSpecification:
         specification,
         flags.engine,
         flags.precision,
-        has_table=lambda candidate: bool(flags.store) and FeatureTable.exists(table_path(flags.store, candidate)),
+        find_table=lambda candidate: find_encoder(flags.store, candidate) if flags.store else None,
+        draw_sample=functools.partial(draw_pixels, sources, specification.preprocessing),
         trust_model=flags.trust_model,
     )
     print(f"encoder: {chosen.name} by {chosen.engine} in {chosen.precision} ({why})", file=sys.stderr)

@@ -75,7 +75,7 @@ def _run(argv: Sequence[str] | None) -> int:
         print(f"heliograph: note: {busy}", file=sys.stderr)
     columns = inputs.columns_of(flags)
     sources = inputs.recognise_inputs(flags.input, flags.input_format, flags.input_root, columns)
-    specification = encoder_flags.resolve(flags)
+    specification = encoder_flags.resolve(flags, sources)
     sample = time_sample(sources, _embed_options(flags, sources, specification), flags.sample)
     if sample.failed == sample.images:
         raise InputError(f"none of the {sample.images} sampled images can be embedded: {sample.failure_example}")

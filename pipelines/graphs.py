@@ -16,6 +16,7 @@ from pipelines.view_flags import views_of
 from pipelines.workers import settle_workers
 from transforms.commit_parts import CommitOptions, CommitParts, commit_features, commit_predictions
 from transforms.embed_shards import EmbedShards
+from transforms.encoders.calibration import fetch_calibration, publish_calibration
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import TooManyFailuresError
 from transforms.files.runs import remove_directory
@@ -128,11 +129,19 @@ class EmbedGraph:
 
     def run(self, beam_args: Sequence[str]) -> Outcome:
         """Runs it."""
+        self._provide_network()
         return _run(self._build, "embedding", Workspace(root=self.embed.table), self.embed.run_id, beam_args)
 
     def submit(self, beam_args: Sequence[str]) -> str:
         """Hands it to Dataflow, where it publishes by itself; returns the job's id."""
+        self._provide_network()
         return _submit(self._build, Workspace(root=self.embed.table), self.embed.run_id, beam_args)
+
+    def _provide_network(self) -> None:
+        """Puts an int8 network below the table, where workers elsewhere look for it."""
+        if self.embed.specification.calibration:
+            fetch_calibration(self.embed.specification, self.embed.table)
+            publish_calibration(self.embed.specification, self.embed.table)
 
     def plan(self, directory: str) -> PlanShards:
         """Returns the step that plans the run; ``directory`` is for its files."""

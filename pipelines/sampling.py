@@ -55,7 +55,7 @@ class Sample(NamedTuple):
 
 def time_sample(sources: Sequence[Source], embed: EmbedOptions, number: int = SAMPLE_IMAGES) -> Sample:
     """Embeds some of the first images of the sources, and keeps nothing."""
-    encoder = load_encoder(embed.specification, trust_model=embed.trust_model)
+    encoder = load_encoder(embed.specification, trust_model=embed.trust_model, beside=embed.table)
     encoder.encode(golden_images(embed.specification))
     cores = cores_of_process(embed.processes)
     lane = Lane(

@@ -68,7 +68,8 @@ def _verify(flags: argparse.Namespace) -> Result:
     def check_golden(table: FeatureTable) -> None:
         from transforms.encoders.resolve import load_encoder
 
-        self_test(load_encoder(table.specification, trust_model=flags.trust_model), table.golden)
+        encoder = load_encoder(table.specification, trust_model=flags.trust_model, beside=table.path)
+        self_test(encoder, table.golden)
 
     check = None if flags.skip_golden else check_golden
     found = [verify_table(FeatureTable.open(table.path, flags.version), check) for table in _tables(flags)]

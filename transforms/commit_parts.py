@@ -12,6 +12,7 @@ from typing import Any
 import apache_beam as beam
 from pyarrow import fs
 
+from transforms.encoders.calibration import calibration_facts, fetch_calibration
 from transforms.encoders.engines import golden_difference
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
@@ -84,7 +85,7 @@ def commit_features(
     """
     record = options.summarise(results, planned, "embedded")
     if not FeatureTable.exists(embed.table):
-        encoder = load_encoder(embed.specification, trust_model=embed.trust_model)
+        encoder = load_encoder(embed.specification, trust_model=embed.trust_model, beside=embed.table)
         golden = encoder.encode(golden_images(embed.specification))
         FeatureTable.create(embed.table, embed.specification, golden)
     FeatureTable.open(embed.table).keep_views(embed.views)
@@ -139,6 +140,9 @@ def _describe_encoder(embed: EmbedOptions, measured: bool) -> dict[str, Any]:
         "engine": specification.engine,
         "precision": specification.precision,
     }
+    if specification.calibration:
+        fetch_calibration(specification, embed.table)
+        described["calibration"] = calibration_facts(specification)
     if measured:
         described["cosine_to_tensorflow"] = golden_difference(specification, embed.trust_model)._asdict()
     return described

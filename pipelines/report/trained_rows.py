@@ -156,7 +156,7 @@ class PixelRows:
             wanted = set(features.image_ids)
             rows = {one.image_id: row for row, one in enumerate(self.pixels.references) if one.image_id in wanted}
             chosen = np.array([rows[image] for image in features.image_ids], np.int64)
-            encoder = load_encoder(found.encoder, trust_model=self.trust_model)
+            encoder = load_encoder(found.encoder, trust_model=self.trust_model, beside=found.path)
             vectors = encode_rows(encoder, self.pixels.array, chosen)
             name = "the model it began with" if self.start else f"version {found.version}"
             return Before(name=name, head=found.head, features=dataclasses.replace(features, embeddings=vectors))

@@ -24,7 +24,9 @@ from pipelines.training.features import Splits
 from pipelines.training.fit_head import Fit
 from pipelines.training.measure import measure, measure_slices
 from pipelines.training.model_card import model_card
+from transforms.encoders.calibration import fetch_calibration, publish_calibration
 from transforms.encoders.specification import EncoderSpecification
+from transforms.files.filesystem import join
 from transforms.model.directory import FORMAT
 from transforms.model.head import Head
 from transforms.shards.record import peak_memory_mb, software_versions
@@ -158,6 +160,9 @@ def publish_training(training: Training, model: str, trust_model: bool) -> int:
         for name, path in training.copies.items():
             copy = shutil.copytree if os.path.isdir(path) else shutil.copyfile
             copy(path, os.path.join(directory, name))
+        if specification.calibration:
+            fetch_calibration(specification, join(training.source.data["store"], training.source.data["table"]))
+            publish_calibration(specification, directory)
         np.save(os.path.join(directory, "golden.npy"), golden.astype(np.float32), allow_pickle=False)
         publish.write_json(os.path.join(directory, "metrics.json"), metrics)
         publish.write_json(os.path.join(directory, "config.json"), training.configuration)

@@ -5,6 +5,8 @@ CACHE/<digest>/network.tflite   one image, uint8[1, height, width, 3] to float32
 CACHE/<digest>/golden.npy       float32[G, D]: TensorFlow's own vectors of the golden images
 CACHE/<digest>/refusal.txt      why the converter cannot do it, so that nobody waits for it twice
 ```
+An int8 network lies in ``CACHE/<digest>-<calibration>``; see transforms.encoders.calibration.
+
 The converter runs in a process of its own: it may crash, it leaves memory behind, and it imports TensorFlow, which
 whoever finds a converted network never does.
 """
@@ -38,6 +40,12 @@ CACHE_VARIABLE = "HELIOGRAPH_CACHE"
 
 TIMEOUT_SECONDS = 900
 
+INT8 = "int8"
+"""The precision whose network depends on images that it was calibrated on."""
+
+SAMPLE_FILE = "sample.npz"
+"""Of these images: ``calibration`` and ``held_back``, each ``uint8[N, height, width, 3]``."""
+
 
 class ConvertedNetwork(NamedTuple):
     """A network that LiteRT and OpenVINO read.
@@ -62,32 +70,56 @@ def cache_directory() -> pathlib.Path:
 
 def reference(specification: EncoderSpecification) -> EncoderSpecification:
     """Returns the same encoder computed by TensorFlow in float32, to which every other engine is compared."""
-    return dataclasses.replace(specification, engine="tensorflow", precision="float32")
+    return dataclasses.replace(specification, engine="tensorflow", precision="float32", calibration="")
+
+
+def network_directory(specification: EncoderSpecification) -> pathlib.Path:
+    """Returns where the converted network of an encoder is kept in the cache."""
+    name = f"{reference(specification).fingerprint}-{CONVERSION_VERSION}"
+    return cache_directory() / "-".join(filter(None, (name, specification.calibration)))
 
 
 def converted_network(specification: EncoderSpecification, trust_model: bool = False) -> ConvertedNetwork:
     """Finds the converted network of an encoder, or converts it.
 
     Raises:
-      EncoderError: it cannot be converted; the message is one line.
+      EncoderError: it cannot be converted, or is one in int8 that this machine does not have; the message is one line.
     """
-    digest = f"{reference(specification).fingerprint}-{CONVERSION_VERSION}"
-    directory = cache_directory() / digest
-    found = _read(directory)
+    directory = network_directory(specification)
+    found = read_network(directory)
     if found is not None:
         return found
-    with _scratch(directory.parent) as scratch:
-        _convert_in_process(specification, trust_model, scratch)
-        with contextlib.suppress(OSError):  # another process was faster: its network is as good
-            shutil.rmtree(directory, ignore_errors=True)
-            os.replace(scratch, directory)
-    found = _read(directory)
+    if specification.calibration:
+        raise EncoderError(
+            f"the int8 network {specification.calibration} of {specification.name} is not on this machine, and not "
+            "beside the table or model; bring its directory _calibrated back, or embed into another store"
+        )
+    with scratch_directory(directory.parent) as scratch:
+        convert_in_process(specification, trust_model, scratch)
+        return keep_network(scratch, directory)
+
+
+def keep_network(scratch: str, directory: pathlib.Path) -> ConvertedNetwork:
+    """Puts a finished directory into the cache.
+
+    Raises:
+      EncoderError: it cannot be kept, or holds a refusal.
+    """
+    with contextlib.suppress(OSError):  # another process was faster: its network is as good
+        shutil.rmtree(directory, ignore_errors=True)
+        os.replace(scratch, directory)
+    found = read_network(directory)
     if found is None:
         raise EncoderError(f"the converted network cannot be kept in {directory}; set {CACHE_VARIABLE}")
     return found
 
 
-def _read(directory: pathlib.Path) -> ConvertedNetwork | None:
+def read_network(directory: pathlib.Path) -> ConvertedNetwork | None:
+    """Returns the network in a directory of the cache, None when there is none, or a damaged one.
+
+    Raises:
+      EncoderError: what the converter had to say against it.
+    """
     path = directory / "network.tflite"
     with contextlib.suppress(OSError):
         raise EncoderError((directory / "refusal.txt").read_text())
@@ -98,7 +130,12 @@ def _read(directory: pathlib.Path) -> ConvertedNetwork | None:
 
 
 @contextlib.contextmanager
-def _scratch(parent: pathlib.Path) -> Iterator[str]:
+def scratch_directory(parent: pathlib.Path) -> Iterator[str]:
+    """A directory to fill, gone at the end unless it was moved.
+
+    Raises:
+      EncoderError: there can be none.
+    """
     try:
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         scratch = tempfile.mkdtemp(prefix=".converting-", dir=parent)
@@ -110,7 +147,12 @@ def _scratch(parent: pathlib.Path) -> Iterator[str]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _convert_in_process(specification: EncoderSpecification, trust_model: bool, directory: str) -> None:
+def convert_in_process(specification: EncoderSpecification, trust_model: bool, directory: str) -> None:
+    """Does what ``convert`` does, in a process of its own.
+
+    Raises:
+      EncoderError: the network cannot be loaded, or the process ended early; one line.
+    """
     root = str(pathlib.Path(__file__).parents[2])
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join([root, *filter(None, sys.path)]))
     request = {"specification": specification.to_json(), "trust_model": trust_model, "directory": directory}
@@ -137,24 +179,32 @@ def _convert_in_process(specification: EncoderSpecification, trust_model: bool, 
 def convert(specification: EncoderSpecification, trust_model: bool, directory: pathlib.Path) -> None:
     """Converts in this process, with TensorFlow; writes the network and its golden vectors, or the refusal.
 
+    In int8 the directory holds ``sample.npz``, which gives way to ``held_back.npy``, TensorFlow's vectors of a part.
+
     Raises:
       EncoderError: the network cannot be loaded.
     """
     from transforms.encoders.frozen import freeze, load_frozen
+    from transforms.encoders.litert_file import litert_file
     from transforms.encoders.networks import open_again
-    from transforms.encoders.tensorflow_runtime import first_line, import_tensorflow
+    from transforms.encoders.quantisation import quantise
 
-    tensorflow = import_tensorflow()
     original = reference(specification)
-    np.save(directory / "golden.npy", load_frozen(original, trust_model).encode(golden_images(original)))
+    encoder = load_frozen(original, trust_model)
+    np.save(directory / "golden.npy", encoder.encode(golden_images(original)))
     network = open_again(original, trust_model)
-    function = freeze(original, network, batch=1)
-    converter = tensorflow.lite.TFLiteConverter.from_concrete_functions([function], trackable_obj=network.trackable)
     try:
-        (directory / "network.tflite").write_bytes(converter.convert())
-    except Exception as error:  # noqa: BLE001  the converter raises classes of its own, and bare Exception
-        reason = f"LiteRT cannot compute {original.source}: {first_line(error)}"
-        (directory / "refusal.txt").write_text(reason)
+        if specification.precision == INT8:
+            with np.load(directory / SAMPLE_FILE) as sample:
+                np.save(directory / "held_back.npy", encoder.encode(sample["held_back"]))
+                data = quantise(original, network, sample["calibration"])
+            (directory / SAMPLE_FILE).unlink()
+        else:
+            data = litert_file(freeze(original, network, batch=1), network.trackable, original.source)
+    except EncoderError as error:
+        (directory / "refusal.txt").write_text(str(error))
+        return
+    (directory / "network.tflite").write_bytes(data)
 
 
 def main() -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from transforms.encoders import openvino_engine
-from transforms.encoders.conversion import converted_network
-from transforms.encoders.encoder import Vectors
+from transforms.encoders.calibration import calibrate, calibration_facts
+from transforms.encoders.conversion import INT8, converted_network, reference
+from transforms.encoders.difference import Difference, difference
+from transforms.encoders.encoder import Pixels
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
 from transforms.encoders.specification import EncoderSpecification
@@ -19,7 +19,7 @@ from transforms.errors import EncoderError
 
 AUTO = "auto"
 PRECISIONS: Mapping[str, tuple[str, ...]] = {
-    "litert": ("float32",),
+    "litert": ("float32", INT8),
     "openvino": ("float32", "bfloat16"),
     "tensorflow": ("float32",),
 }
@@ -29,16 +29,7 @@ LEAST_COSINE = 0.99999
 """With TensorFlow's vector of the same golden image: what ``auto`` demands of each."""
 
 
-class Difference(NamedTuple):
-    """How alike the vectors of two engines are.
-
-    Attributes:
-      mean: of the cosines, image by image.
-      least: of the cosines.
-    """
-
-    mean: float
-    least: float
+FindTable = Callable[[EncoderSpecification], EncoderSpecification | None]
 
 
 class Choice(NamedTuple):
@@ -58,20 +49,22 @@ def choose_engine(
     engine: str = AUTO,
     precision: str = "float32",
     *,
-    has_table: Callable[[EncoderSpecification], bool] = lambda _: False,
+    find_table: FindTable = lambda _: None,
+    draw_sample: Callable[[], Pixels] | None = None,
     trust_model: bool = False,
 ) -> Choice:
     """Settles an encoder's engine and precision.
 
     A table that exists goes on with the engine that began it. Otherwise ``auto`` takes the first installed engine of
     PRECISIONS whose vectors of the golden images are TensorFlow's, within LEAST_COSINE. A network that cannot be
-    converted is computed by TensorFlow.
+    converted is computed by TensorFlow, and one that cannot be quantised by the engine of ``auto`` in float32.
 
     Args:
       specification: of the encoder; its own engine and precision do not count.
       engine: AUTO or a key of PRECISIONS.
       precision: one of the engine's.
-      has_table: tells whether the store has a table of an encoder.
+      find_table: gives the specification of the store's table for an encoder, which in int8 knows its calibration.
+      draw_sample: gives ``uint8[N, height, width, 3]``, images of the collection, for a first calibration.
       trust_model: loads models that carry code as well.
 
     Raises:
@@ -79,18 +72,27 @@ def choose_engine(
     """
     candidates = _candidates(specification, engine, precision)
     for candidate in candidates:
-        if has_table(candidate):
-            return Choice(candidate, "the engine of the table")
+        found = find_table(candidate)
+        if found is not None:
+            _require_installed(found)
+            return Choice(found, "the engine of the table")
+    if precision == INT8:
+        try:
+            return _calibrated(candidates[0], draw_sample, trust_model)
+        except EncoderError as error:
+            chosen, why = choose_engine(specification, find_table=find_table, trust_model=trust_model)
+            return Choice(chosen, f"{first_line(error)}; {why}")
+    return _first_that_agrees(candidates, engine, trust_model)
+
+
+def _first_that_agrees(candidates: Sequence[EncoderSpecification], engine: str, trust_model: bool) -> Choice:
     reasons: list[str] = []
     for candidate in candidates:
         if candidate.engine == "tensorflow":
             return Choice(candidate, "; ".join(reasons) or "as asked")
-        if candidate.engine == "openvino" and not openvino_engine.is_installed():
-            if engine == AUTO and precision == "float32":
-                continue
-            raise EncoderError(
-                f"{precision} needs the engine openvino, which is not installed; pip install 'heliograph[openvino]'"
-            )
+        if engine == AUTO and candidate.precision == "float32" and not _is_installed(candidate):
+            continue
+        _require_installed(candidate)
         try:
             least = golden_difference(candidate, trust_model).least
         except EncoderError as error:
@@ -100,8 +102,30 @@ def choose_engine(
         if candidate.precision != "float32" or least >= LEAST_COSINE:
             return Choice(candidate, f"TensorFlow's vectors of the golden images within cosine {least:.7f}")
         reasons.append(f"{candidate.engine} gives other vectors than TensorFlow (cosine {least:.5f})")
-    fallback = dataclasses.replace(specification, engine="tensorflow", precision="float32")
-    return Choice(fallback, "; ".join(reasons))
+    return Choice(reference(candidates[0]), "; ".join(reasons))
+
+
+def _calibrated(candidate: EncoderSpecification, draw_sample: Callable[[], Pixels] | None, trust_model: bool) -> Choice:
+    if draw_sample is None:
+        raise EncoderError("int8 is calibrated on images of the collection, and there are none here")
+    chosen = calibrate(candidate, draw_sample(), trust_model)
+    facts = calibration_facts(chosen)
+    why = f"calibrated on {facts['images']:,} images of the input"
+    if facts["held_back"]:
+        cosines = f"mean {facts['mean']:.4f} and least {facts['least']:.4f}"
+        why += f"; cosine to TensorFlow's vectors of {facts['held_back']} others {cosines}"
+    return Choice(chosen, why)
+
+
+def _is_installed(specification: EncoderSpecification) -> bool:
+    return specification.engine != "openvino" or openvino_engine.is_installed()
+
+
+def _require_installed(specification: EncoderSpecification) -> None:
+    if not _is_installed(specification):
+        raise EncoderError(
+            f"the engine openvino, in {specification.precision}, is not installed; pip install 'heliograph[openvino]'"
+        )
 
 
 def _candidates(specification: EncoderSpecification, engine: str, precision: str) -> list[EncoderSpecification]:
@@ -125,12 +149,3 @@ def golden_difference(specification: EncoderSpecification, trust_model: bool = F
     expected = converted_network(specification, trust_model).golden
     found = load_encoder(specification, trust_model=trust_model).encode(golden_images(specification))
     return difference(found, expected)
-
-
-def difference(found: Vectors, expected: Vectors) -> Difference:
-    """Returns the cosines of vectors ``float32[B, D]``, row by row; two vectors of zeros are alike."""
-    left, right = found.astype(np.float64), expected.astype(np.float64)
-    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    products = (left * right).sum(axis=1) / np.where(norms > 0, norms, 1)
-    cosines = np.where(norms > 0, products, (left == right).all(axis=1))
-    return Difference(float(cosines.mean()), float(cosines.min()))

@@ -74,13 +74,16 @@ def load_frozen(
     return encoder
 
 
-def freeze(specification: EncoderSpecification, network: Network, batch: int | None = None) -> Any:
-    """Traces uint8 images to vectors once and turns variables into constants.
+def freeze(
+    specification: EncoderSpecification, network: Network, batch: int | None = None, dtype: str = "uint8"
+) -> Any:
+    """Traces images to vectors once and turns variables into constants.
 
     Args:
       specification: of the encoder.
       network: as its source gives it.
       batch: images a call; by default any number.
+      dtype: of the images.
 
     Returns:
       A concrete function; with its variables still, when they are larger than MAX_CONSTANT_BYTES.
@@ -89,7 +92,7 @@ def freeze(specification: EncoderSpecification, network: Network, batch: int | N
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     size = specification.preprocessing
-    shape = tensorflow.TensorSpec([batch, size.height, size.width, 3], tensorflow.uint8)
+    shape = tensorflow.TensorSpec([batch, size.height, size.width, 3], dtype)
     traced = tensorflow.function(
         lambda pixels: encode_images(pixels, specification, network), autograph=False
     ).get_concrete_function(shape)

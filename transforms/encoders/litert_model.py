@@ -10,10 +10,10 @@ import numpy.typing as npt
 from transforms.encoders.conversion import reference
 from transforms.encoders.encoder import Pixels, Vectors
 from transforms.encoders.frozen import freeze
+from transforms.encoders.litert_file import litert_file
 from transforms.encoders.networks import open_again
 from transforms.encoders.specification import EncoderSpecification
-from transforms.encoders.tensorflow_runtime import first_line, import_tensorflow, without_chatter
-from transforms.errors import EncoderError
+from transforms.encoders.tensorflow_runtime import import_tensorflow, without_chatter
 
 Layers = Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
 """(weights ``[inputs, outputs]``, bias ``[outputs]``) of each layer, with ReLU between them."""
@@ -52,13 +52,7 @@ def convert_with_head(
 
     shape = tensorflow.TensorSpec([1, size.height, size.width, 3], tensorflow.uint8, name="pixels")
     whole = tensorflow.function(classify, autograph=False).get_concrete_function(shape)
-    converter = tensorflow.lite.TFLiteConverter.from_concrete_functions([whole], trackable_obj=network.trackable)
-    try:
-        with without_chatter():
-            data: bytes = converter.convert()
-    except Exception as error:
-        raise EncoderError(f"LiteRT cannot compute {original.source}: {first_line(error)}") from error
-    return data
+    return litert_file(whole, network.trackable, original.source)
 
 
 class LiteRTModel:

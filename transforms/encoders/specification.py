@@ -51,6 +51,7 @@ class EncoderSpecification:
       dimension: length of a vector.
       engine: ``tensorflow`` …, what computes the vectors.
       precision: ``float32`` …
+      calibration: of int8: digests of the images that were looked at, and of the network that came of it.
     """
 
     name: str
@@ -63,6 +64,7 @@ class EncoderSpecification:
     dimension: int
     engine: str = "tensorflow"
     precision: str = "float32"
+    calibration: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -77,8 +79,10 @@ class EncoderSpecification:
         return f"{self.name}-{self.fingerprint[:8]}"
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON types."""
+        """The fields as JSON types, ``calibration`` where there is one."""
         fields: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        if not self.calibration:
+            del fields["calibration"]
         return fields
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import NamedTuple
 
@@ -36,6 +37,27 @@ class TableEntry(NamedTuple):
 def table_path(store: str, specification: EncoderSpecification) -> str:
     """Returns where an encoder's table lies in a store, whether it is there or not."""
     return join(normal_path(store), specification.table_name)
+
+
+def find_encoder(store: str, specification: EncoderSpecification) -> EncoderSpecification | None:
+    """Returns the specification of a store's table for an encoder, with the calibration that it has in int8.
+
+    Args:
+      specification: of the encoder, without a calibration: any table of it will do.
+    """
+    path = table_path(store, specification)
+    if FeatureTable.exists(path):
+        return specification
+    if specification.precision != "int8":
+        return None
+    place = normal_path(store)
+    root, base = open_filesystem(place)
+    for entry in _entries(root, base, place):
+        if entry.base_name.startswith(f"{specification.name}-") and _has_log(root, entry):
+            found = FeatureTable.open(join(place, entry.base_name)).specification
+            if dataclasses.replace(found, calibration="").fingerprint == specification.fingerprint:
+                return dataclasses.replace(specification, calibration=found.calibration)
+    return None
 
 
 def check_store(store: str) -> None:

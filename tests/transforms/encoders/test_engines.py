@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from transforms.encoders import conversion, engines, openvino_engine, resolve
+from transforms.encoders.difference import difference
 from transforms.encoders.golden import golden_images
 from transforms.errors import EncoderError
 
 FAST = ("litert", "openvino")
-IN_PROCESS = conversion._convert_in_process
+IN_PROCESS = conversion.convert_in_process
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -26,7 +27,7 @@ def cache(tmp_path_factory):
         patch.setenv(conversion.CACHE_VARIABLE, str(path))
         patch.setattr(
             conversion,
-            "_convert_in_process",
+            "convert_in_process",
             lambda specification, trust, directory: conversion.convert(specification, trust, pathlib.Path(directory)),
         )
         yield path
@@ -90,7 +91,7 @@ def test_many_threads_at_once(small, images, engine):
 
 def test_bfloat16_is_another_encoder_with_nearly_the_same_vectors(small, images):
     half = on(small, "openvino", "bfloat16")
-    cosine = engines.difference(resolve.load_encoder(half).encode(images), resolve.load_encoder(small).encode(images))
+    cosine = difference(resolve.load_encoder(half).encode(images), resolve.load_encoder(small).encode(images))
     assert cosine.least > 0.99
     assert len({small.fingerprint, half.fingerprint, on(small, "openvino").fingerprint}) == 3
 
@@ -131,9 +132,9 @@ def test_auto_refuses_an_engine_that_sees_something_else(small, monkeypatch):
 
 
 def test_a_table_goes_on_with_its_engine(small):
-    choice = engines.choose_engine(small, has_table=lambda candidate: candidate == small)
+    choice = engines.choose_engine(small, find_table=lambda candidate: small if candidate == small else None)
     assert choice == (small, "the engine of the table")
-    asked = engines.choose_engine(small, "litert", has_table=lambda candidate: candidate == small)
+    asked = engines.choose_engine(small, "litert", find_table=lambda candidate: small if candidate == small else None)
     assert asked.specification.engine == "litert"
 
 
@@ -142,7 +143,10 @@ def test_a_table_of_the_engine_that_is_asked_for_needs_no_look_at_the_network(sm
     monkeypatch.setattr(engines, "load_encoder", None)
     wanted = on(small, "litert")
     assert (
-        engines.choose_engine(small, "litert", has_table=lambda candidate: candidate == wanted).specification == wanted
+        engines.choose_engine(
+            small, "litert", find_table=lambda candidate: wanted if candidate == wanted else None
+        ).specification
+        == wanted
     )
 
 
@@ -168,6 +172,8 @@ def test_what_cannot_be_asked_for_is_refused(small, monkeypatch):
         engines.choose_engine(small, "openvino")
     with pytest.raises(EncoderError, match=r"pip install 'heliograph\[openvino\]'"):
         engines.choose_engine(small, "auto", "bfloat16")
+    with pytest.raises(EncoderError, match=r"pip install 'heliograph\[openvino\]'"):
+        engines.choose_engine(small, "openvino", find_table=lambda candidate: candidate)
     with pytest.raises(EncoderError, match=r"pip install 'heliograph\[openvino\]'"):
         openvino_engine.load_openvino(on(small, "openvino", "float32"))
 

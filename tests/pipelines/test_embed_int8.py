@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+
+from pipelines import embed, score, store, train
+from tests.photographs import write_folder
+from transforms.encoders import conversion, resolve
+from transforms.encoders.tensorflow_runtime import import_keras
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    keras = import_keras()
+    keras.utils.set_random_seed(3)
+    convolutions = [keras.layers.Conv2D(16, 3, strides=2, activation="relu") for _ in range(3)]
+    model = keras.Sequential([keras.Input((40, 40, 3)), *convolutions, keras.layers.GlobalAveragePooling2D()])
+    path = str(tmp_path_factory.mktemp("encoder") / "small.keras")
+    model.save(path)
+    return path
+
+
+def test_int8_from_images_to_predictions(
+    encoder: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The network that the first run calibrates is what every later command computes with, on any machine."""
+
+    def convert(specification: object, trust: bool, directory: str) -> None:
+        conversion.convert(specification, trust, pathlib.Path(directory))  # type: ignore[arg-type]
+
+    def another_machine(number: int) -> None:
+        monkeypatch.setenv(conversion.CACHE_VARIABLE, str(tmp_path / f"cache{number}"))
+        monkeypatch.setattr(resolve, "_LOADED", {})
+
+    monkeypatch.setattr(conversion, "convert_in_process", convert)
+    another_machine(1)
+    photos = write_folder(tmp_path / "photos", per_label=20)
+    flags = ["--store", str(tmp_path / "store"), "--encoder", encoder, "--pixel-range=0,1", "--precision", "int8"]
+    arguments = ["--input", str(photos), *flags, "--split", "60/20/20", "--no-report", "--json"]
+    assert embed.main([*arguments, "--dry-run"]) == 0
+    assert not (tmp_path / "store").exists()
+    capsys.readouterr()
+    assert embed.main(arguments) == 0
+    out, err = capsys.readouterr()
+    record = json.loads(out)
+    assert "by litert in int8 (calibrated on 32 images of the input" in err
+    assert (record["engine"], record["precision"], record["calibration"]["images"]) == ("litert", "int8", 32)
+    assert 0.99 < record["calibration"]["least"] <= record["calibration"]["mean"] < 1
+
+    another_machine(2)
+    write_folder(photos, per_label=5, first_seed=900)  # a listing that would draw another sample
+    assert embed.main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert "(the engine of the table)" in err
+    assert json.loads(out)["encoder_fingerprint"] == record["encoder_fingerprint"]
+
+    another_machine(3)
+    model = str(tmp_path / "model")
+    assert train.main(["--store", str(tmp_path / "store"), "--model", model, "--train-epochs", "3"]) == 0
+    another_machine(4)
+    monkeypatch.setattr(conversion, "convert_in_process", None)
+    predictions = str(tmp_path / "predictions")
+    assert score.main(["--input", str(photos), "--model", model, "--output", predictions]) == 0
+    another_machine(5)
+    assert store.main(["verify", "--store", str(tmp_path / "store")]) == 0
