@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: venv demo data test test-slow test-twice test-consumers check format lock clean
+.PHONY: venv demo data test test-slow test-twice test-flink test-consumers check format lock clean
 
 venv: $(VENV)/.installed
 
@@ -41,6 +41,11 @@ test-slow: venv
 test-twice: venv
 	HELIOGRAPH_TEST_BEAM_FLAGS=--direct_runner_bundle_repeat=1 $(BIN)/python -m pytest -n 2 tests/pipelines/test_embed.py tests/pipelines/test_score.py tests/pipelines/test_evaluate.py
 
+# A Flink cluster on loopback, from the package registries; status 77 of install.sh: they do not serve it.
+test-flink: venv data
+	PYTHON=$(BIN)/python bash tests/flink/install.sh $(VENV)-flink
+	PATH="$(abspath $(BIN)):$$PATH" HELIOGRAPH_FLINK=$(abspath $(VENV)-flink) $(BIN)/python -m pytest tests/flink
+
 # Feast and Spark, each in its own environment; needs Java and Maven.
 test-consumers: venv
 	PYTHON=$(BIN)/python docs/consumers/run_in_own_environment.sh
@@ -62,4 +67,4 @@ lock:
 		--no-deps --python-version 3.11.2 - --output-file requirements-demo.lock
 
 clean:
-	rm -rf $(VENV) $(VENV)-consumers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-consumers $(VENV)-flink build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -71,7 +71,9 @@ class ProgressLine:
     def update(self) -> None:
         """Reads the heartbeats and writes a line when it is time."""
         now = time.monotonic()
-        self.latest = self._workspace.read_progress(self._run_id)
+        found = self._workspace.read_progress(self._run_id)
+        if found.done >= self.latest.done:  # the step that publishes removes the heartbeats
+            self.latest = found
         worked = self.latest.done - self.latest.resumed
         if self._first is None and worked:
             self._first = (now, worked)
