@@ -75,7 +75,8 @@ def find_same(model: str, training_digest: str) -> ModelDirectory | None:
 def publish(model: str, fill: Callable[[str], None], seal: Callable[[str, int], None]) -> int:
     """Makes the next version; a reader sees all of it or nothing.
 
-    An object store has no rename: ``model.json`` is uploaded last, and without it there is no version.
+    An object store has no rename: a number belongs to who creates the first of its files, ``model.json`` is uploaded
+    last, and without it there is no version.
 
     Args:
       model: MODEL.
@@ -91,10 +92,15 @@ def publish(model: str, fill: Callable[[str], None], seal: Callable[[str, int], 
     with _refused(model), _staging(model) as directory:
         fill(directory)
         while True:
-            version = (versions(model) or [0])[-1] + 1
+            version = _first_free(model)
             seal(directory, version)
             if _move(directory, model, version):
                 return version
+
+
+def _first_free(model: str) -> int:
+    """Returns the number after the last that is taken, by a version or by one that is being uploaded."""
+    return max((int(name) for name in _children(*filesystem.open_filesystem(model)) if is_version(name)), default=0) + 1
 
 
 def write_json(path: str, fields: Any) -> None:
@@ -145,8 +151,7 @@ def _sweep(root: str) -> None:
 def _move(directory: str, model: str, version: int) -> bool:
     """Returns whether the version is there now; False when another training took its number."""
     if not filesystem.is_local(model):
-        _upload(directory, filesystem.join(model, str(version)))
-        return True
+        return _upload(directory, filesystem.join(model, str(version)))
     for name in file_sizes(directory):
         with open(os.path.join(directory, name), "rb") as stream:
             os.fsync(stream.fileno())
@@ -159,12 +164,17 @@ def _move(directory: str, model: str, version: int) -> bool:
     return True
 
 
-def _upload(directory: str, address: str) -> None:
+def _upload(directory: str, address: str) -> bool:
     system, root = filesystem.open_filesystem(address)
     names = sorted(file_sizes(directory), key=lambda name: (name == "model.json", name))
     for name in names:
         with open(os.path.join(directory, name), "rb") as source:
-            filesystem.write_atomically(system, f"{root}/{name}", source.read())
+            data = source.read()
+        if name != names[0]:
+            filesystem.write_atomically(system, f"{root}/{name}", data)
+        elif not filesystem.create(filesystem.join(address, name), data):
+            return False
+    return True
 
 
 @contextlib.contextmanager

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines import embed, evaluate, score, store, train
+from pipelines import cnn, embed, evaluate, finetune, score, store, train
+from pipelines.training.publish import publish
 from tests.emulators import put
 from tests.image_sets import samples, webdataset
 from tests.pipelines.training.builders import save_tiny_encoder
+from transforms.encoders import resolve
 from transforms.files.filesystem import open_filesystem, read_bytes
+from transforms.model.directory import ModelDirectory, versions
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +70,42 @@ def test_everything_lies_in_an_object_store(
     assert len(keep("vacuum", "--retention-hours", "0", "--force")["replaced"]) > 2
     assert keep("verify")["problems"] == []
     assert embedded("photos") == (24, 0, 24, 0), "the retracted image is back, its vector known from the tar file"
+
+
+def test_a_network_is_trained_into_an_object_store_and_scored_on_another_machine(
+    bucket: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = f"{bucket}/models/m"
+    fast = ["--image-size", "16", "--train-epochs", "1", "--filters", "4", "--augment", "none"]
+    assert cnn.main(["--input", str(photos), "--model", model, *fast]) == 0
+    monkeypatch.setenv("HELIOGRAPH_CACHE", str(tmp_path / "cache"))
+    resolve._LOADED.clear()
+    score_words = ["--input", str(photos), "--model", model, "--output"]
+    assert score.main([*score_words, str(tmp_path / "scores")]) == 0, capsys.readouterr().err
+    (copy,) = (tmp_path / "cache" / "encoders").iterdir()
+    assert copy.name == ModelDirectory.open(model).encoder.weights_sha256
+    assert [path.name for path in copy.iterdir()] == ["encoder.keras"]
+    resolve._LOADED.clear()
+    before = (copy / "encoder.keras").stat().st_mtime_ns
+    assert finetune.main(["--input", str(photos), "--model", model, "--train-epochs", "1", "--augment", "none"]) == 0
+    assert versions(model) == [1, 2]
+    assert (copy / "encoder.keras").stat().st_mtime_ns == before, "it is copied once"
+
+
+def test_two_trainings_do_not_mix_in_one_version(bucket: str, tmp_path: Path) -> None:
+    def fill(directory: str) -> None:
+        Path(directory, "labels.txt").write_text("b")
+
+    def seal(directory: str, version: int) -> None:
+        Path(directory, "model.json").write_text(str(version))
+        if version == 2:  # the other one begins to upload at this moment
+            put(f"{bucket}/m/2/labels.txt", b"a")
+
+    assert [publish(f"{bucket}/m", fill, seal) for _ in range(2)] == [1, 3]
+    assert read_bytes(*open_filesystem(f"{bucket}/m/2/labels.txt")) == b"a"
+    assert versions(f"{bucket}/m") == [1, 3], "a version that is not all there is none"
+    put(f"{bucket}/m/4/labels.txt", b"a")
+    assert publish(f"{bucket}/m", fill, seal) == 5
 
 
 def _manifest(bucket: str) -> bytes:

@@ -15,9 +15,10 @@ DEFAULT = "efficientnet-lite0"
 
 _APPLICATIONS = "keras.applications:"
 _KAGGLE_HOSTS = ("www.kaggle.com", "kaggle.com")
+_STORES = ("gs", "s3")
 _FRAMEWORKS = ("tensorflow1", "tensorflow2", "keras")
 _KINDS_TEXT = (
-    f"{DEFAULT}, a SavedModel directory, a .keras file, keras.applications:NAME, "
+    f"{DEFAULT}, a SavedModel directory or a .keras file (here, gs:// or s3://), keras.applications:NAME, "
     "https://tfhub.dev/… or a Kaggle handle owner/model/tensorFlow2/variation"
 )
 
@@ -31,6 +32,7 @@ class Kind(StrEnum):
     APPLICATIONS = "keras_applications"
     TF_HUB = "tf_hub"
     KAGGLE = "kaggle"
+    REMOTE = "remote"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class Handle:
             words = [parts[-1].removesuffix(".keras")]
         if words == ["encoder"] and len(parts) > 2 and parts[-2].isdigit():  # of one of our models
             words = [parts[-3], parts[-2]]
-        if self.kind is Kind.SAVED_MODEL and words[0].isdigit() and len(parts) > 1:
+        if self.kind in (Kind.SAVED_MODEL, Kind.REMOTE) and words[0].isdigit() and len(parts) > 1:
             words = [parts[-2], words[0]]
         slug = re.sub(r"[^a-z0-9.]+", "-", "-".join(words).lower()).strip(".-")
         return slug[:48].strip(".-") or "encoder"
@@ -106,8 +108,8 @@ def _url_handle(source: str) -> Handle:
     if url.scheme == "https" and url.hostname in _KAGGLE_HOSTS and parts[0] == "models":
         words = [part for part in parts[1:] if part not in ("frameworks", "variations", "versions")]
         return _kaggle_handle(source, "/".join(words))
-    if url.scheme in ("gs", "s3", "hdfs"):
-        raise EncoderError(f"{source} is remote; copy the model to a local directory and name that")
+    if url.scheme in _STORES and len(parts) >= 1 and parts[0]:
+        return Handle(kind=Kind.REMOTE, source=source, target=source.rstrip("/"))
     raise EncoderError(f"--encoder {source} is an address that is not fetched; give {_KINDS_TEXT}")
 
 

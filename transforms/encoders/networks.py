@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from transforms.encoders import hub
+from transforms.encoders import hub, remote
 from transforms.encoders.efficientnet_lite0 import SIZE, open_default
 from transforms.encoders.handle import Handle, Kind, parse_handle
 from transforms.encoders.keras_applications import open_application
@@ -37,6 +37,8 @@ def open_network(
     if handle.kind is Kind.APPLICATIONS:
         return open_application(handle, image_size, expected_sha256)
     path, pixel_range = pathlib.Path(handle.target), None
+    if handle.kind is Kind.REMOTE:
+        path = remote.copy_here(handle, expected_sha256)
     if handle.kind in (Kind.TF_HUB, Kind.KAGGLE):
         path, pixel_range = hub.download(handle), hub.PIXEL_RANGE
     if path.suffix == ".keras" and path.is_file():

@@ -166,8 +166,11 @@ def versions(path: str) -> list[int]:
 
 def _versions(system: fs.FileSystem, root: str) -> list[int]:
     children = system.get_file_info(fs.FileSelector(root, allow_not_found=True))
-    names = [info.base_name for info in children if info.type == fs.FileType.Directory]
-    return sorted(int(name) for name in names if is_version(name))
+    names = [info.base_name for info in children if info.type == fs.FileType.Directory and is_version(info.base_name)]
+    if not isinstance(system, fs.LocalFileSystem):  # without a rename, what is written last says that it is whole
+        marks = system.get_file_info([f"{root}/{name}/model.json" for name in names])
+        names = [name for name, mark in zip(names, marks, strict=True) if mark.type == fs.FileType.File]
+    return sorted(map(int, names))
 
 
 def is_version(name: str) -> bool:

@@ -21,6 +21,8 @@ KAGGLE = "google/efficientnet/tensorFlow2/b0-feature-vector"
             f"{KAGGLE}/2",
             "efficientnet-b0-feature-vector",
         ),
+        ("gs://bucket/nets/My Net/3/", Kind.REMOTE, "gs://bucket/nets/My Net/3", "my-net-3"),
+        ("s3://bucket/cells/2/encoder.keras", Kind.REMOTE, "s3://bucket/cells/2/encoder.keras", "cells-2"),
         (
             "https://www.kaggle.com/models/google/efficientnet/frameworks/tensorFlow2/variations/b0/versions/3",
             Kind.KAGGLE,
@@ -61,7 +63,8 @@ def test_weights_of_an_application():
         ("", "is no handle"),
         ("a\nb", "is no handle"),
         ("nowhere", "nowhere does not exist"),
-        ("gs://bucket/model", "copy the model to a local directory"),
+        ("gs://bucket", "is an address that is not fetched"),
+        ("hdfs://server/model", "is an address that is not fetched"),
         ("http://tfhub.dev/google/x/1", "is an address that is not fetched"),
         ("https://example.org/model.tar.gz", "is an address that is not fetched"),
         ("https://www.kaggle.com/models/google/efficientnet", "write owner/model/framework"),
