@@ -19,6 +19,7 @@ from transforms.encoders.resolve import load_encoder
 from transforms.errors import CommitError, PartError, TooManyFailuresError
 from transforms.files.filesystem import join, open_filesystem, write_atomically
 from transforms.files.runs import remove_directory
+from transforms.files.threads import map_in_threads
 from transforms.shards.embedder import EmbedOptions
 from transforms.shards.record import allowed_failures, cost_of_work, summarise
 from transforms.shards.shard import ShardResult
@@ -179,12 +180,14 @@ def commit_predictions(
     """
     record = options.summarise(results, planned, "scored")
     workspace = Workspace(root=output)
-    files: list[str] = []
-    for result in results:
+
+    def publish(result: ShardResult) -> list[str]:
         final = {kind: _prediction_name(kind, result.name) for kind in result.files}
         publish_files(output, {file: final[kind] for kind, file in result.files.items()})
         workspace.replace(dataclasses.replace(result, files=final, resumed=False))
-        files += final.values()
+        return list(final.values())
+
+    files = [file for some in map_in_threads(publish, results) for file in some]
     address = join(output, "run.json")
     record |= {
         "files": sorted(files),

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping
 from pyarrow import fs
 
 from transforms.files.filesystem import create, is_local, join, open_filesystem, read_bytes, write_atomically
+from transforms.files.threads import map_in_threads
 from transforms.shards.shard import ShardResult
 from transforms.store.files import WORK
 
@@ -89,10 +90,14 @@ class Workspace:
 
     def forget(self, shards: Iterable[str]) -> None:
         """Removes the markers of shards that are published."""
-        for shard in shards:
+
+        def remove(shard: str) -> None:
             filesystem, path = open_filesystem(self.path("shards", f"{shard}.json"))
             if filesystem.get_file_info(path).type == fs.FileType.File:
                 filesystem.delete_file(path)
+
+        for _ in map_in_threads(remove, list(shards)):
+            pass
 
     def clear_progress(self, run_id: str) -> None:
         """Removes a run's heartbeats."""

@@ -6,7 +6,6 @@ import json
 import re
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -16,13 +15,10 @@ from pyarrow import fs
 
 from transforms.errors import CommitError, PartError
 from transforms.files.filesystem import join, open_filesystem
+from transforms.files.threads import map_in_threads
 from transforms.store.delta import one_line
 from transforms.store.schema import DIMENSION_KEY, FINGERPRINT_KEY, STATISTICS_COLUMNS, schema_difference
 from transforms.store.write import Part
-
-_THREADS = 8
-_AT_ONCE = 16 * _THREADS
-"""Parts that are given to the threads: all of a large commit would keep 36 kB each until the last is done."""
 
 _PATH = re.compile(r"data/(?:[\w-][\w.=-]*/)*[\w-][\w.=-]*\.parquet", re.ASCII)
 
@@ -53,14 +49,11 @@ def check_parts(root: str, parts: Sequence[Part], schema: pa.Schema, fingerprint
 
     actions: list[AddAction] = []
     wrong: list[tuple[str, CommitError]] = []
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(parts), _AT_ONCE):
-            some = parts[start : start + _AT_ONCE]
-            for part, found in zip(some, pool.map(check, some), strict=True):
-                if isinstance(found, CommitError):
-                    wrong.append((part.path, found))
-                elif part.rows:
-                    actions.append(found)
+    for part, found in zip(parts, map_in_threads(check, parts), strict=True):
+        if isinstance(found, CommitError):
+            wrong.append((part.path, found))
+        elif part.rows:
+            actions.append(found)
     if wrong:
         raise PartError(str(wrong[0][1]), tuple(path for path, _ in wrong)) from wrong[0][1]
     return actions
