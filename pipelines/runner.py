@@ -33,14 +33,13 @@ from transforms.files import filesystem
 
 LOCAL_RUNNERS = ("", "direct", "fnapi", "bundlebaseddirect")
 """Names, in small letters and without "Runner"; all of them mean the runner in this process."""
-TRIED_RUNNERS = ("prism", "flink", "spark", "portable", "dataflow")
+RUNNERS = ("prism", "flink", "spark", "portable", "dataflow")
 REFUSED_RUNNERS = {
     "dask": "it loses data silently: what a DoFn emits in finish_bundle, side outputs and files written by "
     "bundles; use the local runner, Flink or Dataflow",
     "interactive": "it is for notebooks; use the local runner",
     "render": "it draws the graph and runs nothing; use the local runner, Flink or Dataflow",
     "switchingdirect": "which runner it ends on depends on the graph; use the local runner or PrismRunner",
-    "kafkastreams": "nobody has run a commit on it; use the local runner, Flink or Dataflow",
 }
 POLL_SECONDS = 0.2
 _LOOPBACK_HOST = r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|$)"
@@ -84,9 +83,10 @@ def check_runner(
         return options
     local = next((place for place in places if place and filesystem.is_local(place)), None)
     if local is not None:
+        or_here = "" if _name(options) == "dataflow" else ", or keep the workers here with --environment_type=LOOPBACK"
         raise errors.OptionError(
             f"{local} lies on this machine, where the workers of --runner {_given(options)} do not find it: copy it to "
-            "gs:// or s3:// and name that, or keep the workers here with --environment_type=LOOPBACK"
+            f"gs:// or s3:// and name that{or_here}"
         )
     if encoder is not None and os.path.exists(encoder) and not _has_own_image(options):
         raise errors.OptionError(
@@ -115,10 +115,10 @@ def _check_name(options: PipelineOptions) -> None:
         create_runner(options.view_as(StandardOptions).runner)
     except (ValueError, ImportError, AttributeError) as error:
         raise errors.OptionError(f"Beam refuses the call: {error}") from error
-    if name not in TRIED_RUNNERS:
+    if name not in RUNNERS:
         raise errors.OptionError(
-            f"--runner {_given(options)} is refused: no run has been tried on it, and a runner may lose data without a "
-            f"word; there are {', '.join(TRIED_RUNNERS)}"
+            f"--runner {_given(options)} is refused, since a runner may lose data without a word; there are "
+            f"{', '.join(RUNNERS)}"
         )
 
 
@@ -131,6 +131,8 @@ def works_here(options: PipelineOptions) -> bool:
     """Returns whether the workers run on this machine, as far as the flags tell."""
     if is_local(options):
         return True
+    if _name(options) == "dataflow":
+        return False
     portable = options.view_as(PortableOptions)
     if portable.environment_type in ("LOOPBACK", "EMBEDDED_PYTHON"):
         return True
@@ -273,6 +275,8 @@ def _own_error(error: BaseException) -> BaseException:
         kind = getattr(errors, match.group(1), None)
         if isinstance(kind, type) and issubclass(kind, errors.HeliographError) and kind is not errors.ImageError:
             return kind(match.group(2).strip())
+    if isinstance(error, grpc.FutureTimeoutError):
+        return errors.OptionError("nobody answers at --job_endpoint; start the job server, or name the right address")
     lines = [line for line in text.splitlines() if line.strip()]
     place = errors.PlaceError.of(lines[-1]) if lines else None
     if place is not None:

@@ -20,6 +20,7 @@ HERE = [
 ]
 ELSEWHERE = [
     "--runner=DataflowRunner --project=p --region=r --temp_location=gs://b/t",
+    "--runner=DataflowRunner --project=p --region=r --temp_location=gs://b/t --environment_type=LOOPBACK",
     "--runner=FlinkRunner --flink_master=http://10.0.0.1:8081",
     "--runner=FlinkRunner --flink_master=http://10.0.0.1:8081 --environment_type=DOCKER",
     "--runner=FlinkRunner --flink_master=10.0.0.1:8081 --environment_type=EXTERNAL --environment_config=10.0.0.2:5",
@@ -35,8 +36,9 @@ def test_workers_on_this_machine_find_local_places(flags: str) -> None:
 @pytest.mark.parametrize("flags", ELSEWHERE)
 def test_workers_elsewhere_need_an_object_store(flags: str) -> None:
     runner.check_runner(flags.split(), ["gs://bucket/photos", None, "s3://bucket/store"])
-    with pytest.raises(OptionError, match=r"/store lies on this machine, .* copy it to gs:// or s3:// .*LOOPBACK"):
+    with pytest.raises(OptionError, match=r"/store lies on this machine, .* copy it to gs:// or s3://") as refusal:
         runner.check_runner(flags.split(), ["gs://bucket/photos", "/store"])
+    assert ("LOOPBACK" in str(refusal.value)) != ("Dataflow" in flags), "the workers of Dataflow are never here"
 
 
 def test_a_command_says_so_before_it_reads_anything(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,7 +61,7 @@ def test_a_job_server_that_does_not_start_is_one_line(tmp_path: Path, capsys: py
         ("--runner=apache_beam.runners.dask.dask_runner.DaskRunner", "loses data silently"),
         ("--runner=apache_beam.runners.render.RenderRunner", "runs nothing"),
         ("--runner=SwitchingDirectRunner", "depends on the graph"),
-        ("--runner=TestDirectRunner", "no run has been tried on it"),
+        ("--runner=TestDirectRunner", "may lose data without a word; there are prism, flink"),
         ("--runner=SparklingRunner", "Unexpected pipeline runner"),
         ("--streaming", "publishes at the end of its input"),
         ("--direct_running_mode=multi_processing --direct_num_workers=2", "hang for ever"),
@@ -88,3 +90,10 @@ def test_an_encoder_on_this_machine_is_for_workers_here_or_for_their_image(tmp_p
 def test_a_job_that_ends_with_this_process_is_waited_for(flags: list[str]) -> None:
     with pytest.raises(OptionError, match="--no-wait is for --runner=DataflowRunner"):
         runner.check_runner(flags, wait=False)
+
+
+def test_a_job_server_that_does_not_answer_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=1)
+    call = ["--input", str(photos), "--store", str(tmp_path / "store"), "--environment_type=LOOPBACK"]
+    assert embed.main([*call, "--runner=PortableRunner", "--job_endpoint=localhost:1", "--job_server_timeout=1"]) == 2
+    assert "heliograph: nobody answers at --job_endpoint; " in capsys.readouterr().err.splitlines()[-1]
