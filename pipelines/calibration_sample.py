@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from transforms.encoders.calibration import SAMPLE_IMAGES
 from transforms.encoders.specification import Preprocessing
-from transforms.shards.lanes import DeadLetter, Decoder, usable_cores
+from transforms.machine.cores import usable_cores
+from transforms.shards.lanes import DeadLetter, Decoder
 from transforms.sources.dialects import Source, roots_of
 from transforms.sources.reference import ImageReference
 

@@ -20,8 +20,8 @@ from pipelines.workers import cores_of
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import InputError, OptionError
 from transforms.images.augment import NO_VIEWS
+from transforms.machine.cores import usable_cores
 from transforms.shards.embedder import EmbedOptions
-from transforms.shards.lanes import usable_cores
 from transforms.sources.dialects import Source, roots_of
 from transforms.sources.split import SplitRatios
 

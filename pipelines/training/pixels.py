@@ -19,8 +19,9 @@ from pipelines.training.features import Examples, Splits, split_features
 from transforms.encoders.encoder import Encoder
 from transforms.encoders.specification import Preprocessing
 from transforms.errors import InputError, OptionError, TooManyFailuresError
+from transforms.machine.cores import usable_cores
 from transforms.model.head import Array
-from transforms.shards.lanes import DeadLetter, Decoder, usable_cores
+from transforms.shards.lanes import DeadLetter, Decoder
 from transforms.shards.plan import plan_image
 from transforms.shards.record import allowed_failures
 from transforms.sources.dialects import Source, roots_of

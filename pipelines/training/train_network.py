@@ -48,10 +48,10 @@ from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.encoders.specification import Preprocessing
 from transforms.files import filesystem
+from transforms.machine.cores import usable_cores
 from transforms.measures.evaluation import null_for_nan
 from transforms.model.directory import ModelDirectory
 from transforms.model.head import Head
-from transforms.shards.lanes import usable_cores
 from transforms.sources.columns import Columns
 from transforms.sources.dialects import Source, roots_of
 from transforms.sources.reference import SPLITS, ImageReference

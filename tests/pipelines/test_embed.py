@@ -24,7 +24,7 @@ from tests.flags import BEAM_FLAGS
 from tests.photographs import LABELS, draw, encoded, write_folder
 from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.images.decode import decode_image
-from transforms.shards.lanes import usable_cores
+from transforms.machine.cores import usable_cores
 from transforms.store import index
 from transforms.store.catalog import open_table
 from transforms.store.read import Features, read_features

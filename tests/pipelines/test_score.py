@@ -118,7 +118,7 @@ def test_stored_features_are_scored_without_a_pixel(
     tmp_path: Path, store: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     run(capsys, "--input", photos, "--model", model, "--output", tmp_path / "pixels")
-    monkeypatch.setattr("transforms.shards.lanes.read_image", lambda *_: pytest.fail("an image was read"))
+    monkeypatch.setattr("transforms.shards.readahead.read_image", lambda *_: pytest.fail("an image was read"))
     record = run(capsys, "--store", store, "--model", model, "--output", tmp_path / "stored")
     assert record["scored"] == 60
     pixels, stored = predictions(tmp_path / "pixels"), predictions(tmp_path / "stored")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import os
 import queue
 from collections.abc import Callable, Iterator
 
@@ -13,6 +12,7 @@ import numpy as np
 from transforms.encoders.encoder import Pixels, Vectors, check_pixels
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import EncoderError
+from transforms.machine.cores import usable_cores
 
 Interpret = Callable[[Pixels], Vectors]
 """``uint8[1, height, width, 3]`` to ``float32[1, D]``, by one thread at a time."""
@@ -39,7 +39,7 @@ class InterpretedEncoder:
         self.specification = specification
         self._new = new_interpreter
         self._idle: queue.SimpleQueue[Interpret] = queue.SimpleQueue()
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or usable_cores()
         self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="encode")
         size = specification.preprocessing
         vectors = self._one(np.zeros((size.height, size.width, 3), np.uint8))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import sys
 from typing import Any
 
@@ -15,6 +14,7 @@ from transforms.encoders.encoder import Pixels, Vectors
 from transforms.encoders.interpreters import Interpret, InterpretedEncoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import EncoderError
+from transforms.machine.cores import usable_cores
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 """Our names of inference precisions to OpenVINO's."""
@@ -42,7 +42,7 @@ def load_openvino(
     if not is_installed():
         raise EncoderError("the engine openvino is not installed; pip install 'heliograph[openvino]'")
     path = str(converted_network(specification, trust_model).path)
-    compiled = _compile(path, PRECISIONS[specification.precision], threads or len(os.sched_getaffinity(0)))
+    compiled = _compile(path, PRECISIONS[specification.precision], threads or usable_cores())
 
     def new_interpreter() -> Interpret:
         request = compiled.create_infer_request()

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from transforms.errors import EncoderError
+from transforms.machine.cores import usable_cores
 
 DOWNLOAD_TIMEOUT_SECONDS = 30.0
 
@@ -52,7 +53,7 @@ def import_tensorflow(threads: int | None = None) -> Any:
         if threads < 1:
             raise EncoderError(f"threads must be positive, got {threads}")
         with contextlib.suppress(RuntimeError):
-            tensorflow.config.threading.set_inter_op_parallelism_threads(max(2, os.cpu_count() or 1))
+            tensorflow.config.threading.set_inter_op_parallelism_threads(max(2, usable_cores()))
             tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
     return tensorflow
 

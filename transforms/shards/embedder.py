@@ -89,7 +89,9 @@ class ShardEmbedder:
     def _load_lane(self, contents: Sequence[Run]) -> Lane:
         """Loads what the first shard needs that is not finished; a night with nothing new needs no network."""
         options = self._options
-        encoder = load_encoder(options.specification, trust_model=options.trust_model, beside=options.table)
+        encoder = load_encoder(
+            options.specification, trust_model=options.trust_model, threads=self._work.cores, beside=options.table
+        )
         known: ContentIndex | None = None
         if options.version is not None:
             table = FeatureTable.open(options.table, options.version)

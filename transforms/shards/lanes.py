@@ -1,7 +1,7 @@
-"""The work on a shard's pixels: threads read and decode while the network encodes, in small fixed batches.
+"""The work on a shard's pixels: files are read ahead, threads decode while the network encodes, in small fixed batches.
 
-Memory is bounded by the batches in flight, not by the shard: at most ``threads + 2 * batch_size`` images
-are decoded ahead.
+Memory is bounded by what is in flight, not by the shard: at most ``threads + 2 * batch_size`` images are decoded
+ahead, and ``bytes_ahead`` of files are read ahead of these.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import concurrent.futures
 import dataclasses
 import datetime
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,8 +24,7 @@ from transforms.errors import ErrorClass, ImageError
 from transforms.images.augment import Views
 from transforms.images.decode import decode_image
 from transforms.images.limits import DEFAULT_LIMITS, ImageLimits
-from transforms.sources.members import MemberReader
-from transforms.sources.read import read_image
+from transforms.shards.readahead import BYTES_AHEAD, BegunFile, Readahead
 from transforms.sources.reference import ImageReference
 
 Vectors = npt.NDArray[np.float32]
@@ -128,7 +126,8 @@ class Decoder:
       preprocessing: bytes to pixels.
       roots: folders below which local images must lie.
       batch_size: images that are wanted at once; twice as many are decoded ahead.
-      threads: that read and decode.
+      threads: that decode.
+      bytes_ahead: of files that are read and not yet decoded; two files a thread at least.
       timeout_seconds: for one image; a decoder that exceeds it is given up.
       limits: of decoding.
       with_brightness: measure it, which takes as long as a hundredth of decoding and encoding.
@@ -139,6 +138,7 @@ class Decoder:
     roots: Sequence[str]
     batch_size: int = 32
     threads: int = 2
+    bytes_ahead: int = BYTES_AHEAD
     timeout_seconds: float = 60.0
     limits: ImageLimits = DEFAULT_LIMITS
     with_brightness: bool = False
@@ -146,23 +146,24 @@ class Decoder:
 
     def __post_init__(self) -> None:
         self._pool = self._new_pool()
-        self._members = MemberReader(self.roots, self.limits.max_bytes)
+        self._files = Readahead(self.roots, self.limits.max_bytes, self.bytes_ahead)
 
     def close(self) -> None:
         """Lets the threads go."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._members.close()
+        self._files.close()
 
     def decode(self, references: Iterable[ImageReference]) -> Iterator[EncodedImage | DeadLetter]:
         """Reads and decodes in threads, in order, a bounded number ahead; yields pixels without vectors."""
         window: collections.deque[tuple[ImageReference, _Started]] = collections.deque()
-        remaining = iter(references)
+        files = self._files.read(references)
         ahead = self.threads + 2 * self.batch_size
         while True:
-            while len(window) < ahead and (reference := next(remaining, None)) is not None:
-                if reference.place and not reference.problem:
-                    self._members.announce(reference)
-                window.append((reference, self._submit(reference)))
+            while len(window) < ahead and (len(window) < 2 * self.threads or self._files.has_room):
+                begun = next(files, None)
+                if begun is None:
+                    break
+                window.append((begun.reference, self._submit(begun)))
             if not window:
                 return
             reference, started = window.popleft()
@@ -177,9 +178,9 @@ class Decoder:
     def _new_pool(self) -> concurrent.futures.ThreadPoolExecutor:
         return concurrent.futures.ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
 
-    def _submit(self, reference: ImageReference) -> _Started:
-        started = _Started()
-        started.future = self._pool.submit(self._read_and_decode, reference, started)
+    def _submit(self, file: BegunFile) -> _Started:
+        started = _Started(file)
+        started.future = self._pool.submit(self._decode, started)
         return started
 
     def _time_left(self, started: _Started) -> float:
@@ -195,22 +196,21 @@ class Decoder:
         """A thread cannot be stopped: leaves it to itself and gives the waiting images to fresh ones."""
         self._pool.shutdown(wait=False)
         self._pool = self._new_pool()
-        waiting = [(r, s) if not s.future.cancel() else (r, self._submit(r)) for r, s in window]
+        self._files.replace_stuck_threads()
+        waiting = [(r, s) if not s.future.cancel() else (r, self._submit(s.file)) for r, s in window]
         return collections.deque(waiting)
 
-    def _read_and_decode(self, reference: ImageReference, started: _Started) -> EncodedImage | DeadLetter:
+    def _decode(self, started: _Started) -> EncodedImage | DeadLetter:
         started.at = time.monotonic()
+        reference = started.file.reference
         stage, sha256 = "list", ""
         try:
             reference.raise_problem()
             stage = "read"
+            data, seconds = started.file.wait()
             clock = time.perf_counter()
-            if reference.place:
-                data = self._members.read(reference)
-            else:
-                data = read_image(reference.uri, self.roots, self.limits.max_bytes)
             sha256 = hashlib.sha256(data).hexdigest()
-            self.clock.add("read", clock)
+            self.clock.add("read", clock - seconds)
             stage = "decode"
             clock = time.perf_counter()
             image = decode_image(data, self.preprocessing, self.limits)
@@ -220,6 +220,8 @@ class Decoder:
         except MemoryError as error:
             failure = ImageError(ErrorClass.OUT_OF_MEMORY, f"out of memory: {error}", "MemoryError")
             return DeadLetter(reference=reference, sha256=sha256, stage=stage, error=failure)
+        finally:
+            started.file.close()
         return EncodedImage(
             reference=reference,
             sha256=sha256,
@@ -319,8 +321,10 @@ class Lane(Decoder):
 class _Started:
     """When a thread took an image up (of time.monotonic), and what becomes of it."""
 
-    at: float = 0.0
     future: concurrent.futures.Future[EncodedImage | DeadLetter]
+
+    def __init__(self, file: BegunFile) -> None:
+        self.file, self.at = file, 0.0
 
 
 def _encode_or_bisect(encoder: Encodes, batch: Sequence[EncodedImage]) -> Iterator[DeadLetter]:
@@ -352,8 +356,3 @@ def stack_vectors(batch: Sequence[EncodedImage]) -> Vectors:
     """Returns ``float32[N, D]``: each image, its views behind it."""
     vectors = [vector for image in batch for vector in (image.vector, *image.views) if vector is not None]
     return np.stack(vectors).astype(np.float32, copy=False)
-
-
-def usable_cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) or 1

@@ -140,7 +140,9 @@ class ShardPredictor:
 
     def _load_lane(self) -> Lane:
         options, specification = self._options, self.model.encoder
-        encoder = load_encoder(specification, trust_model=options.trust_model, beside=self.model.path)
+        encoder = load_encoder(
+            specification, trust_model=options.trust_model, threads=self._work.cores, beside=self.model.path
+        )
         self_test(encoder, self.model.golden)
         return Lane(
             encoder=ViewsEncoder(encoder, options.tta, options.augment) if options.tta else encoder,

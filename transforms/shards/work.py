@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from transforms.errors import PlaceError
 from transforms.files.filesystem import join
-from transforms.shards.lanes import DeadLetter, EncodedImage, StageClock, usable_cores
+from transforms.machine.cores import usable_cores
+from transforms.shards.lanes import DeadLetter, EncodedImage, StageClock
 from transforms.shards.record import peak_memory_mb
 from transforms.shards.shard import ShardResult
 from transforms.shards.workspace import Heartbeat, Workspace
