@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: venv demo data test test-slow test-twice test-flink test-consumers check format lock clean
+.PHONY: venv demo data test test-slow test-twice test-flink test-consumers bench bench-peers bench-page check format lock clean
 
 venv: $(VENV)/.installed
 
@@ -50,6 +50,17 @@ test-flink: venv data
 test-consumers: venv
 	PYTHON=$(BIN)/python docs/consumers/run_in_own_environment.sh
 
+# Some 25 minutes on two quiet cores; writes docs/performance.md. QUICK=--quick tries the harness in a few minutes.
+bench: venv bench-peers
+	$(BIN)/python -m benchmarks.bench $(QUICK)
+
+# The peers, each in its own environment; one that cannot be installed is not run.
+bench-peers: venv
+	PYTHON=$(BIN)/python bash benchmarks/peers/install.sh .venv-peers
+
+bench-page: venv
+	$(BIN)/python -m benchmarks.bench --page
+
 check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -65,6 +76,7 @@ lock:
 		--extra dev pyproject.toml --output-file requirements.lock
 	printf 'elpv-dataset==1.0.0.post1\n' | uv pip compile --quiet --no-header --generate-hashes --no-annotate \
 		--no-deps --python-version 3.11.2 - --output-file requirements-demo.lock
+	bash benchmarks/peers/lock.sh
 
 clean:
-	rm -rf $(VENV) $(VENV)-consumers $(VENV)-flink build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-consumers $(VENV)-flink $(VENV)-peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,178 @@
+"""The steps of the benchmark: each measures one thing and keeps a figure a round."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks import growth, jobs, photographs, processes, score_stored
+from transforms.encoders.conversion import converted_network
+from transforms.encoders.resolve import DEFAULT, resolve_encoder
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench
+
+SIZES = {photographs.SMALL: (5_000, 400), photographs.MIDDLE: (64, 24), photographs.LARGE: (160, 10)}
+"""Photographs of a size, and how many of them are distinct pictures."""
+
+OUR_IMAGES = {"litert float32": 5_000, "openvino bfloat16": 3_000, "litert int8": 3_000}
+PEER_IMAGES = {(jobs.SAME, "Ray Data"): 5_000, (jobs.SAME, "Daft"): 5_000}
+OTHER_IMAGES = {jobs.OURS: 1_500, jobs.SAME: 2_000, jobs.RECOMMENDED: 800}
+
+
+def module(name: str, *words: str, environment: dict[str, str] | None = None, timeout: float = 600) -> Any:
+    """Runs a script of this package in a process of its own; returns the JSON of its last line."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", *words]
+    return json.loads(processes.run(command, environment=environment, timeout=timeout).output.splitlines()[-1])
+
+
+def measure_parts(bench: Bench) -> None:
+    """Decoding at each size, drafted and in full; the network by engine on one core and on all; the loop."""
+    ways: list[tuple[str, list[str]]] = []
+    for size, (count, drawn) in SIZES.items():
+        photos = str(bench.photographs(size, count, drawn))
+        ways.append((f"decode {size}", ["decode", "--images", photos]))
+        ways.append((f"decode {size} in full", ["decode", "--images", photos, "--exact"]))
+    photos = str(bench.photographs(photographs.SMALL, *SIZES[photographs.SMALL]))
+    some = str(bench.photographs(photographs.SMALL, 1_500, 0))
+    cores = len(os.sched_getaffinity(0))
+    for engine, precision in bench.engines():
+        words = ["--engine", engine, "--precision", precision]
+        for used in sorted({1, cores}):
+            name = f"network {engine} {precision} on {used}"
+            ways.append((name, ["encode", "--images", photos, "--cores", str(used), *words]))
+        output = ["--output", str(bench.directory / "loop.parquet")]
+        ways.append((f"loop {engine} {precision}", ["loop", "--images", some, *words, *output]))
+    for name, words in bench.in_turn(ways):
+        try:
+            bench.add("parts", name, module("parts", *words, "--seconds", "0.5" if bench.quick else "2"))
+        except processes.Failed as error:
+            bench.miss(name, str(error)[-200:])
+
+
+def measure_jobs(bench: Bench) -> None:
+    """Our job and the peers', in turn; what fails is told, and is not run again."""
+    ways = list_jobs(bench)
+    reference: dict[str, Any] = {}
+    jobs.measure(ways[0], bench.directory, reference)  # the vectors to compare with, and a warm cache of files
+    for engine, precision in bench.engines():  # conversions are made before the clock runs
+        photos = bench.photographs(photographs.SMALL, 100, 0)
+        jobs.our_job(engine, precision, photos).run(photos, bench.directory / f"warm-{engine}-{precision}")
+    failed: set[str] = set()
+    for job in bench.in_turn(ways):
+        name = job.name if job.group == jobs.OURS else f"{job.name}, {job.group}"
+        if name in failed:
+            continue
+        try:
+            bench.add("jobs", name, jobs.measure(job, bench.directory, reference))
+        except processes.Failed as error:
+            failed.add(name)
+            bench.miss(name, str(error).strip().splitlines()[-1][-200:])
+
+
+def list_jobs(bench: Bench) -> list[jobs.Job]:
+    """Returns our jobs and those of the peers that are installed, with as many images as each does in some seconds."""
+
+    def photos(images: int) -> Path:
+        count, drawn = SIZES[photographs.SMALL]
+        bench.photographs(photographs.SMALL, count, drawn)
+        return bench.photographs(photographs.SMALL, images, drawn)
+
+    ways = []
+    for engine, precision in bench.engines():
+        images = OUR_IMAGES.get(f"{engine} {precision}", OTHER_IMAGES[jobs.OURS])
+        ways.append(jobs.our_job(engine, precision, photos(images)))
+    keras = save_keras(bench.directory / "encoder.keras")
+    litert = converted_network(resolve_encoder(DEFAULT)).path
+    for name in jobs.PEERS:
+        if why := jobs.why_missing(name, bench.environments):
+            bench.miss(name, why)
+            continue
+        for group, network in ((jobs.SAME, ["--litert", str(litert)]), (jobs.RECOMMENDED, ["--keras", str(keras)])):
+            images = PEER_IMAGES.get((group, name), OTHER_IMAGES[group])
+            ways.append(jobs.peer_job(name, bench.environments, network, group, photos(images)))
+    return ways
+
+
+def save_keras(path: Path) -> Path:
+    """Writes the default encoder as a Keras model that takes pixels of 0 to 255; in a process of its own."""
+    script = (
+        "import sys\n"
+        "from transforms.encoders import efficientnet_lite0 as lite\n"
+        "from transforms.encoders.tensorflow_runtime import import_keras\n"
+        "keras = import_keras()\n"
+        "scale = keras.layers.Rescaling(lite.SCALE, offset=lite.OFFSET)\n"
+        "encoder = lite.build_model(lite.read_weights())\n"
+        "keras.Sequential([keras.Input((lite.SIZE, lite.SIZE, 3)), scale, encoder]).save(sys.argv[1])\n"
+    )
+    processes.run([sys.executable, "-c", script, str(path)])
+    return path
+
+
+def measure_large(bench: Bench) -> None:
+    """Photographs of 12 megapixels, scaled while they are decoded against in full, and how alike their vectors are."""
+    photos = bench.photographs(photographs.LARGE, *SIZES[photographs.LARGE])
+    vectors: dict[str, dict[str, Any]] = {}
+    ways: dict[str, Sequence[str]] = {"scaled": [], "in full": ["--exact-decode"]}
+    for number, name in enumerate(bench.in_turn(list(ways))):
+        store = bench.directory / f"large-{number}"
+        measured = jobs.embed(photos, store, ways[name])
+        vectors[name] = jobs.read_vectors(store)
+        bench.add("large", name, {"steady": round(measured.steady, 1), "seconds": round(measured.seconds, 2)})
+    cosines = [jobs.cosine(vector, vectors["in full"][file]) for file, vector in vectors["scaled"].items()]
+    bench.add("large", "cosine", {"mean": round(float(np.mean(cosines)), 5), "least": round(min(cosines), 5)})
+
+
+def measure_overhead(bench: Bench) -> None:
+    """The pipeline without images and network."""
+    for _ in range(bench.rounds):
+        bench.add("overhead", "pipeline", module("overhead", "--images", str(bench.count(40_000))))
+
+
+def measure_stored(bench: Bench) -> None:
+    """Scoring stored features, and reading them as a matrix."""
+    rows = bench.count(100_000)
+    for number in range(bench.rounds):
+        (directory := bench.directory / f"stored-{number}").mkdir()
+        bench.add("stored", "scoring", score_stored.measure(directory, rows))
+    script = [sys.executable, "-m", "benchmarks.read_store", "--rows", str(rows), "--rounds", str(max(3, bench.rounds))]
+    for line in processes.run(script).output.splitlines():
+        if found := re.fullmatch(r"(.+): median ([\d.]+) s, ([\d.]+) of the speed of np.load", line):
+            bench.add("stored", found[1], {"seconds": float(found[2]), "of_np_load": float(found[3])})
+
+
+def measure_heads(bench: Bench) -> None:
+    """Fitting the plain head against Keras, PyTorch and scikit-learn; PyTorch comes from its peer environment."""
+    torch = sorted((bench.environments / "torch" / "lib").glob("python*/site-packages"))
+    path = os.pathsep.join([str(processes.ROOT), *map(str, torch)])
+    size = ["--rows", "4000", "--classes", "10"] if bench.quick else []
+    script = [sys.executable, "-m", "benchmarks.fit_head", "--rounds", str(bench.rounds), *size]
+    output = processes.run(script, environment={"PYTHONPATH": path}, timeout=900).output
+    for line in output.splitlines():
+        if found := re.match(r"round \d+ (.+?): ([\d.]+|inf) s to ", line):
+            bench.add("heads", found[1], {"seconds": float(found[2])})
+        elif found := re.match(r"(.+?): not run, (.+)", line):
+            bench.miss(f"head by {found[1]}", found[2])
+
+
+def measure_growth(bench: Bench) -> None:
+    """Seconds and memory by the number of images, with a small encoder and with the default one."""
+    (directory := bench.directory / "growth").mkdir()
+    counts = sorted({bench.count(count) for count in growth.COUNTS})
+    for row in growth.measure(directory, counts, str(growth.save_small_encoder(directory))):
+        bench.add("growth", "small encoder", row)
+
+
+def measure_profile(bench: Bench) -> None:
+    """Where the threads of our job are."""
+    photos = bench.photographs(photographs.SMALL, 1_500, SIZES[photographs.SMALL][1])
+    for engine, precision in bench.engines()[:1]:
+        words = ["--images", str(photos), "--engine", engine, "--precision", precision]
+        bench.add("profile", f"{engine} {precision}", {"images": bench.count(1_500), **module("stacks", *words)})
