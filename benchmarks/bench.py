@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks import jobs, measurements, page, photographs
-from transforms.encoders.conversion import converted_network
+from transforms.encoders.conversion import INT8, converted_network
 from transforms.encoders.engines import PRECISIONS, choose_engine
 from transforms.encoders.resolve import DEFAULT, resolve_encoder
 from transforms.shards.record import software_versions
@@ -67,6 +67,18 @@ class Bench:
         if not everything.exists():
             photographs.write(everything, size, wanted, min(drawn, wanted))
         return photographs.part(everything, wanted)
+
+    def calibrated_store(self) -> Path:
+        """Returns a store whose table in int8 has a calibration, made from photographs of its own."""
+        store = self.directory / "calibrated"
+        if not store.exists():
+            name = "calibration"
+            photos = photographs.write(self.directory / name, photographs.SMALL, 160, 160, seed=1_000_000)
+            for path in photos.iterdir():
+                path.rename(path.with_name(f"{name}-{path.name}"))
+            measured = jobs.embed(photos, store, ["--engine", "litert", "--precision", INT8])
+            self.add("jobs_before", name, {"seconds": round(measured.seconds, 1), "peak_mb": round(measured.peak_mb)})
+        return store
 
     def in_turn(self, ways: Sequence[_Way]) -> Iterator[_Way]:
         """Yields each way once a round; every round begins with another one."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks import growth, jobs, photographs, processes, score_stored
-from transforms.encoders.conversion import converted_network
+from transforms.encoders.conversion import INT8, converted_network
 from transforms.encoders.resolve import DEFAULT, resolve_encoder
 
 if TYPE_CHECKING:
@@ -41,10 +41,11 @@ def measure_parts(bench: Bench) -> None:
         ways.append((f"decode {size}", ["decode", "--images", photos]))
         ways.append((f"decode {size} in full", ["decode", "--images", photos, "--exact"]))
     photos = str(bench.photographs(photographs.SMALL, *SIZES[photographs.SMALL]))
-    some = str(bench.photographs(photographs.SMALL, 1_500, 0))
+    some = str(bench.photographs(photographs.SMALL, 1_000, 0))
     cores = len(os.sched_getaffinity(0))
     for engine, precision in bench.engines():
         words = ["--engine", engine, "--precision", precision]
+        words += ["--store", str(bench.calibrated_store())] if precision == INT8 else []
         for used in sorted({1, cores}):
             name = f"network {engine} {precision} on {used}"
             ways.append((name, ["encode", "--images", photos, "--cores", str(used), *words]))
@@ -52,7 +53,7 @@ def measure_parts(bench: Bench) -> None:
         ways.append((f"loop {engine} {precision}", ["loop", "--images", some, *words, *output]))
     for name, words in bench.in_turn(ways):
         try:
-            bench.add("parts", name, module("parts", *words, "--seconds", "0.5" if bench.quick else "2"))
+            bench.add("parts", name, module("parts", *words, "--seconds", "0.2" if bench.quick else "1.5"))
         except processes.Failed as error:
             bench.miss(name, str(error)[-200:])
 
@@ -62,9 +63,6 @@ def measure_jobs(bench: Bench) -> None:
     ways = list_jobs(bench)
     reference: dict[str, Any] = {}
     jobs.measure(ways[0], bench.directory, reference)  # the vectors to compare with, and a warm cache of files
-    for engine, precision in bench.engines():  # conversions are made before the clock runs
-        photos = bench.photographs(photographs.SMALL, 100, 0)
-        jobs.our_job(engine, precision, photos).run(photos, bench.directory / f"warm-{engine}-{precision}")
     failed: set[str] = set()
     for job in bench.in_turn(ways):
         name = job.name if job.group == jobs.OURS else f"{job.name}, {job.group}"
@@ -88,7 +86,7 @@ def list_jobs(bench: Bench) -> list[jobs.Job]:
     ways = []
     for engine, precision in bench.engines():
         images = OUR_IMAGES.get(f"{engine} {precision}", OTHER_IMAGES[jobs.OURS])
-        ways.append(jobs.our_job(engine, precision, photos(images)))
+        ways.append(jobs.our_job(engine, precision, photos(images), bench.calibrated_store()))
     keras = save_keras(bench.directory / "encoder.keras")
     litert = converted_network(resolve_encoder(DEFAULT)).path
     for name in jobs.PEERS:

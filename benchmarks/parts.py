@@ -28,6 +28,7 @@ from transforms.encoders.encoder import Encoder
 from transforms.encoders.resolve import DEFAULT, load_encoder, resolve_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.images.decode import decode_image
+from transforms.store.catalog import find_encoder, table_path
 
 SECONDS = 2.0
 BATCH = 32
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--engine", default="litert")
     parser.add_argument("--precision", default="float32")
+    parser.add_argument("--store", help="with a table of the encoder")
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=SECONDS)
@@ -47,7 +49,7 @@ def main() -> None:
     flags = parser.parse_args()
     if flags.part != "loop":
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: flags.cores])
-    specification = specify(flags.engine, flags.precision)
+    specification = specify(flags.engine, flags.precision, flags.store)
     if flags.exact:
         exact = dataclasses.replace(specification.preprocessing, exact_decode=True)
         specification = dataclasses.replace(specification, preprocessing=exact)
@@ -56,9 +58,15 @@ def main() -> None:
     print(json.dumps(parts[flags.part](flags, specification)))
 
 
-def specify(engine: str, precision: str) -> EncoderSpecification:
-    """Returns the default encoder on an engine."""
-    return dataclasses.replace(resolve_encoder(DEFAULT), engine=engine, precision=precision)
+def specify(engine: str, precision: str, store: str | None) -> EncoderSpecification:
+    """Returns the default encoder on an engine; in int8 with the calibration of a store's table."""
+    specification = dataclasses.replace(resolve_encoder(DEFAULT), engine=engine, precision=precision)
+    return (find_encoder(store, specification) if store else None) or specification
+
+
+def load(flags: argparse.Namespace, specification: EncoderSpecification) -> Encoder:
+    """Returns the encoder, whose calibrated network lies in the store."""
+    return load_encoder(specification, beside=table_path(flags.store, specification) if flags.store else "")
 
 
 def decode(flags: argparse.Namespace, specification: EncoderSpecification) -> dict[str, Any]:
@@ -71,7 +79,7 @@ def encode(flags: argparse.Namespace, specification: EncoderSpecification) -> di
     """Pixels in memory to vectors, in the batches of the job; also the seconds until the network is there."""
     pixels = _pixels(flags.images, specification)
     started = time.perf_counter()
-    encoder: Encoder = load_encoder(specification)
+    encoder = load(flags, specification)
     encoder.encode(pixels)
     loaded = time.perf_counter() - started
     return {**_rate(encoder.encode, [pixels], len(pixels), flags.seconds), "load_seconds": round(loaded, 3)}
@@ -80,7 +88,7 @@ def encode(flags: argparse.Namespace, specification: EncoderSpecification) -> di
 def loop(flags: argparse.Namespace, specification: EncoderSpecification) -> dict[str, Any]:
     """Files to a Parquet file by one thread a core and nothing else: no engine, no store, no safeguards."""
     files = sorted(flags.images.glob("*.jpg"))
-    encoder: Encoder = load_encoder(specification)
+    encoder = load(flags, specification)
     encoder.encode(_pixels(flags.images, specification))
     batch = BATCH if specification.engine == "tensorflow" else 1
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MEMORY_SECONDS, MARK_SECONDS = 0.4, 0.05
+MEMORY_SECONDS, MARK_SECONDS, ENDING_SECONDS = 0.4, 0.05, 10.0
 WARMING = 0.2
 """Share of the images that is not part of the steady speed."""
 
@@ -107,6 +107,7 @@ def run(
             seconds = time.time() - started
         finally:
             tree.end()
+            process.wait()
         output.seek(0)
         errors.seek(0)
         if status:
@@ -162,10 +163,13 @@ class _Tree:
         return total * 1024 / 1e6
 
     def end(self) -> None:
-        """Ends what is left."""
-        for pid in self._processes():
-            with contextlib.suppress(OSError):
-                os.kill(int(pid), signal.SIGKILL)
+        """Ends what is left, and waits until it is gone."""
+        until = time.time() + ENDING_SECONDS
+        while (left := self._processes()) and time.time() < until:
+            for pid in left:
+                with contextlib.suppress(OSError):
+                    os.kill(int(pid), signal.SIGKILL)
+            time.sleep(MARK_SECONDS)
 
 
 def heliograph(*words: str) -> list[str]:
