@@ -12,7 +12,7 @@ for name in "$@"; do
   cmp --silent "$lock" "$environment/installed.lock" && continue
   rm -rf "$environment" "$directory/$name.failure"
   if "${PYTHON:-python3}" -m venv "$environment" 2>"$directory/$name.log" &&
-    "$environment/bin/python" -m pip install --quiet --require-hashes --requirement "$lock" 2>>"$directory/$name.log"; then
+    "$environment/bin/python" -m pip install --quiet --no-deps --require-hashes --requirement "$lock" 2>>"$directory/$name.log"; then
     cp "$lock" "$environment/installed.lock"
     rm "$directory/$name.log"
     echo "$name: installed"
