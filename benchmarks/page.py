@@ -27,7 +27,9 @@ def write(figures: Mapping[str, Any], target: Path) -> None:
     found = goals.goals(figures)
     page = template.render(
         about=figures["about"],
-        versions=", ".join(f"{name} {version}" for name, version in figures["about"]["versions"].items()),
+        versions=", ".join(
+            f"{name} {version}" for name, version in figures["about"]["versions"].items() if version[0].isdigit()
+        ),
         missing=figures.get("missing", {}),
         met=sum(goal.is_met for goal in found if goal.values),
         measured=sum(bool(goal.values) for goal in found),
