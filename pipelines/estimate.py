@@ -56,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
         "--start-minutes", type=positive(float), default=3.0, metavar="MIN", help="until workers work; assumed"
     )
     parser.add_argument(
+        "--round-trip-ms",
+        type=float,
+        default=30.0,
+        metavar="MS",
+        help="of the object store that holds store and plan; assumed, 0 for a disk",
+    )
+    parser.add_argument(
         "--price-per-hour", "--price", type=positive(float), metavar="PRICE", help="of one worker, in any currency"
     )
     parser.add_argument("--store", help="feature store to be added to: the engine of its table is taken")
@@ -86,6 +93,7 @@ def _run(argv: Sequence[str] | None) -> int:
         shard_size=flags.shard_size,
         listings=len(sources),
         dimension=specification.dimension,
+        round_trip=max(0.0, flags.round_trip_ms) / 1000,
     )
     fleets = [
         Fleet(workers=workers, cores=cores, start_seconds=flags.start_minutes * 60, price_per_hour=flags.price_per_hour)
@@ -147,6 +155,7 @@ def _record(
         "assumed": {
             "core_speed": flags.core_speed,
             "start_minutes": flags.start_minutes,
+            "round_trip_ms": flags.round_trip_ms,
             **{name.lower(): getattr(scaling, name) for name in ("LIST_SECONDS", "PLAN_SECONDS", "COMMIT_SECONDS")},
         },
         "job": dataclasses.asdict(job),

@@ -38,8 +38,8 @@ def for_a_person(record: Mapping[str, Any]) -> str:
             "",
             "embed ends with a tail, in which some workers have no shard any more; other: list, plan, commit.",
             f"assumed: a core of theirs does {assumed['core_speed']:g} times what one here does (--core-speed), images "
-            f"are read as fast as here, workers start in {assumed['start_minutes']:g} minutes (--start-minutes)",
-            "and all are kept and paid for from beginning to end",
+            f"are read as fast as here, a round trip takes {assumed['round_trip_ms']:g} ms (--round-trip-ms),",
+            f"workers start in {assumed['start_minutes']:g} minutes (--start-minutes), all are paid for until the end",
             *_hints(record),
         ]
     )

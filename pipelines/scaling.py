@@ -8,7 +8,8 @@ import math
 import random
 from typing import Any
 
-from transforms.files.runs import RUN_ROWS
+from transforms.files.runs import REMOTE_THREADS, RUN_ROWS
+from transforms.files.threads import THREADS
 
 LIST_SECONDS = 10e-6
 """An image of a manifest, of the one process that reads it; benchmarks/manifest_memory.py."""
@@ -18,6 +19,12 @@ PLAN_SECONDS = 12e-6
 
 COMMIT_SECONDS = 0.8e-3
 """A shard, of the one process that commits; a local disk; benchmarks/commit_memory.py."""
+
+COMMIT_TRIPS = 5
+"""Round trips to an object store a shard: of its part's footer three, of its marker two. Counted, not measured."""
+
+MOST_RANGES = 256
+"""Of a plan, before they hold more than a run's rows each, up to a million; see transforms/files/runs.py."""
 
 COMMIT_BYTES = 12_000
 """Of memory in the process that commits, a shard; benchmarks/commit_memory.py."""
@@ -55,6 +62,7 @@ class Job:
       shard_size: images a shard, about.
       listings: files or folders that are listed side by side.
       dimension: of a vector.
+      round_trip: seconds that a read of an object takes to begin; 0 for a disk.
     """
 
     images: int
@@ -63,11 +71,18 @@ class Job:
     shard_size: int = 1000
     listings: int = 1
     dimension: int = 1280
+    round_trip: float = 0.0
 
     @property
     def shards(self) -> int:
         """How many there are, about."""
         return -(-self.images // self.shard_size)
+
+    @property
+    def plan_reads(self) -> int:
+        """Row groups that are read while the plan is made: every range of keys is looked for in every run."""
+        runs = -(-self.images // RUN_ROWS)
+        return runs * max(min(runs, MOST_RANGES), -(-self.images // 1_000_000))
 
     def bytes(self) -> dict[str, int]:
         """Returns what the job stores and shuffles, whoever works on it."""
@@ -105,9 +120,9 @@ def estimate(job: Job, fleet: Fleet) -> dict[str, Any]:
     seconds = {
         "start": fleet.start_seconds,
         "list": job.images * LIST_SECONDS / min(job.listings, cores),
-        "plan": job.images * PLAN_SECONDS / cores,
+        "plan": job.images * PLAN_SECONDS / cores + job.plan_reads * job.round_trip / REMOTE_THREADS / fleet.workers,
         "embed": work,
-        "commit": job.shards * COMMIT_SECONDS,
+        "commit": job.shards * (COMMIT_SECONDS + COMMIT_TRIPS * job.round_trip / THREADS),
     }
     total = sum(seconds.values())
     hours = fleet.workers * total / 3600

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from pipelines.scaling import COMMIT_SECONDS, LIST_SECONDS, Fleet, Job, estimate
@@ -36,6 +38,16 @@ def test_only_listings_side_by_side_list_faster() -> None:
     assert estimate(MILLION, fleet(100))["phases"]["list"] == 1_000_000 * LIST_SECONDS
     many = Job(images=1_000_000, images_per_core_second=100, listings=10)
     assert estimate(many, fleet(100))["phases"]["list"] == pytest.approx(1_000_000 * LIST_SECONDS / 10)
+
+
+def test_round_trips_are_shared_by_threads_and_a_plan_s_by_workers() -> None:
+    """1,000 shards with five round trips each, by eight threads; 16 ranges in 16 runs, by sixteen on each worker."""
+    remote = dataclasses.replace(MILLION, round_trip=0.08)
+    here, there = (estimate(job, fleet(4))["phases"] for job in (MILLION, remote))
+    assert there["commit"] - here["commit"] == pytest.approx(1000 * 5 * 0.08 / 8, abs=0.1)
+    assert remote.plan_reads == 16 * 16
+    assert there["plan"] - here["plan"] == pytest.approx(256 * 0.08 / 16 / 4, abs=0.1)
+    assert Job(images=10**9, images_per_core_second=1).plan_reads == 15_259 * 1000
 
 
 def test_a_billion_images_are_estimated_at_once_and_their_bytes_grow_with_them() -> None:

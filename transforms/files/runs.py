@@ -37,7 +37,7 @@ RANGE_ROWS = 1 << 16
 RANGES = 256
 """When there would be more ranges than this, they grow: up to a million rows, some 300 MB."""
 
-_LOCAL_THREADS, _REMOTE_THREADS = 2, 16
+LOCAL_THREADS, REMOTE_THREADS = 2, 16
 """That read pieces of runs: each costs some 20 MB, and an object store answers slowly."""
 
 Keys = npt.NDArray[np.bytes_]
@@ -149,7 +149,7 @@ def split_ranges(runs: Sequence[Run], rows: int | None = None) -> Iterator[KeyRa
 
 def read_range(runs: Sequence[Run], keys: KeyRange, schema: pa.Schema) -> pa.Table:
     """Reads the rows of a range from every run, sorted by key; rows of one key keep the order of the runs."""
-    threads = _LOCAL_THREADS if all(is_local(run.address) for run in runs) else _REMOTE_THREADS
+    threads = LOCAL_THREADS if all(is_local(run.address) for run in runs) else REMOTE_THREADS
     with ThreadPoolExecutor(threads) as pool:
         pieces = list(pool.map(lambda run: _read_piece(run, keys, schema), runs))
     rows = pa.concat_tables([schema.empty_table(), *(piece for piece in pieces if piece is not None)])
