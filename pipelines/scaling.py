@@ -8,13 +8,13 @@ import math
 import random
 from typing import Any
 
-from transforms.files.runs import REMOTE_THREADS, RUN_ROWS
+from transforms.files.runs import RANGES, REMOTE_THREADS, RUN_ROWS
 from transforms.files.threads import THREADS
 
-LIST_SECONDS = 10e-6
+LIST_SECONDS = 11e-6
 """An image of a manifest, of the one process that reads it; benchmarks/manifest_memory.py."""
 
-PLAN_SECONDS = 12e-6
+PLAN_SECONDS = 13e-6
 """Core-seconds an image to sort, join and cut, spread over workers; benchmarks/manifest_memory.py --plan."""
 
 COMMIT_SECONDS = 0.8e-3
@@ -22,9 +22,6 @@ COMMIT_SECONDS = 0.8e-3
 
 COMMIT_TRIPS = 5
 """Round trips to an object store a shard: of its part's footer three, of its marker two. Counted, not measured."""
-
-MOST_RANGES = 256
-"""Of a plan, before they hold more than a run's rows each, up to a million; see transforms/files/runs.py."""
 
 COMMIT_BYTES = 12_000
 """Of memory in the process that commits, a shard; benchmarks/commit_memory.py."""
@@ -82,7 +79,7 @@ class Job:
     def plan_reads(self) -> int:
         """Row groups that are read while the plan is made: every range of keys is looked for in every run."""
         runs = -(-self.images // RUN_ROWS)
-        return runs * max(min(runs, MOST_RANGES), -(-self.images // 1_000_000))
+        return runs * max(min(runs, RANGES), -(-self.images // 1_000_000))
 
     def bytes(self) -> dict[str, int]:
         """Returns what the job stores and shuffles, whoever works on it."""
