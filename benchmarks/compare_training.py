@@ -5,8 +5,9 @@
 
 Every line is the commands of heliograph as a user would type them; they are repeated with other seeds (initial weights,
 order, augmentation), never with other images. What was measured before is kept in the directory's results.jsonl and not
-repeated; at the end the table is printed and the curves are drawn. Data: Debian's dataset-fashion-mnist, the package
-elpv-dataset.
+repeated; at the end the table is printed and the curves are drawn, with ``--write`` into docs/. Data: Debian's
+dataset-fashion-mnist, the package elpv-dataset. Seconds are of the processor, all threads and children together; those
+of a head include the embedding of its images.
 """
 
 from __future__ import annotations
@@ -37,22 +38,24 @@ STUDENT = {3: 4.30, 4: 3.18, 5: 2.78}
 """Of a two-sided 95 % interval for the mean of so many runs."""
 
 WORDS = {
-    "fashion-mnist": {"CNN_SIZE": "28", "SIZE": "64", "POLICY": "natural", "RATE": "0.0003", "EPOCHS": "6"},
-    "elpv": {"CNN_SIZE": "48", "SIZE": "112", "POLICY": "texture", "RATE": "0.0001", "EPOCHS": "12"},
+    "fashion-mnist": {"CNN_SIZE": "28", "SIZE": "64", "POLICY": "natural", "EPOCHS": "6", "BLOCKS": "all"},
+    "elpv": {"CNN_SIZE": "48", "SIZE": "224", "POLICY": "texture", "EPOCHS": "8", "BLOCKS": "8"},
 }
-RATE = ("--learning-rate", "RATE", "--train-epochs", "EPOCHS", "--patience", "EPOCHS")
+LONG = ("--learning-rate", "0.0003", "--train-epochs", "EPOCHS", "--patience", "EPOCHS")
+START = "head on features"
+"""The head that fine-tuning begins with."""
+
 METHODS = {
     "CNN from scratch": ["cnn", "--image-size", "CNN_SIZE", "--augment", "none", "--dropout-rate", "0"],
     "CNN, augmentation and dropout": ["cnn", "--image-size", "CNN_SIZE", "--augment", "POLICY"],
-    "head on features, 224 pixels": ["train", "--image-size", "224"],
-    "head on features": ["train", "--image-size", "SIZE"],
+    START: ["train", "--image-size", "SIZE"],
     "head with views": ["train", "--image-size", "SIZE", "--views", "4", "--augment", "POLICY"],
-    "fine-tuned from that head": ["finetune", "--augment", "POLICY", *RATE],
+    "fine-tuned from that head": ["finetune", "--augment", "POLICY", "--unfreeze", "BLOCKS", *LONG],
 }
 """The command and its flags; for a head, those of ``heliograph embed``."""
 
-START = "head on features"
-"""The head that fine-tuning begins with."""
+DOCUMENT = Path(__file__).parents[1] / "docs" / "training.md"
+FIGURES = DOCUMENT.parent / "figures"
 
 Run = Sequence[Sequence[Any]]
 """Epoch, accuracy on training, accuracy on validation."""
@@ -68,6 +71,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--write", action="store_true", help="table and curves go to docs/")
     flags = parser.parse_args()
     root = flags.directory / flags.data
     source = write_fashion(root / "images") if flags.data == "fashion-mnist" else write_cells(root)
@@ -78,10 +82,22 @@ def main() -> None:
                 continue  # a convex fit: no seed changes it
             if not results.find(name, seed):
                 results.add(name, seed, run(name, flags.data, source, root, seed))
-    print(table(results, flags.methods))
+    compared = table(results, flags.methods)
+    print(compared)
     panels = [(name, [row["history"] for row in results.find(name)]) for name in flags.methods]
-    if drawn := [(name, runs) for name, runs in panels if runs and runs[0]]:
-        (root / "curves.svg").write_text(curves_svg(f"Accuracy by epoch on {flags.data}", drawn))
+    drawn = [(name, runs) for name, runs in panels if runs and runs[0]]
+    figure = curves_svg(f"Accuracy by epoch on {flags.data}", drawn) if drawn else ""
+    (root / "curves.svg").write_text(figure)
+    if flags.write:
+        write_document(flags.data, compared, figure)
+
+
+def write_document(data: str, compared: str, figure: str) -> None:
+    """Puts the table between the marks of docs/training.md, and the curves beside it."""
+    begin, end = f"<!-- compared on {data} -->\n", "<!-- end -->"
+    before, _, rest = DOCUMENT.read_text().partition(begin)
+    DOCUMENT.write_text(f"{before}{begin}{compared}\n{end}{rest.partition(end)[2]}")
+    (FIGURES / f"curves-{data}.svg").write_text(figure)
 
 
 def write_fashion(root: Path) -> list[str]:
@@ -182,7 +198,7 @@ class Results:
 def table(results: Results, methods: Iterable[str]) -> str:
     """Returns the comparison as Markdown."""
     lines = [
-        "| | accuracy | macro F1 | calibration error | train − validation accuracy | seconds | seeds |",
+        "| | accuracy | macro F1 | calibration error | train − validation accuracy | processor seconds | seeds |",
         "|---|---|---|---|---|---|---|",
     ]
     rows = [row for name in methods for row in results.find(name)]
@@ -196,7 +212,7 @@ def table(results: Results, methods: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-COLUMNS = (("accuracy", 3), ("f1", 3), ("ece", 3), ("gap", 3), ("seconds", 0))
+COLUMNS = (("accuracy", 3), ("f1", 3), ("ece", 3), ("gap", 3), ("processor_seconds", 0))
 
 
 def span(values: list[float | None], digits: int) -> str:

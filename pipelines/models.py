@@ -41,8 +41,9 @@ def _run(argv: Sequence[str] | None) -> int:
     record = ACTIONS[flags.action][1](flags)
     print_record(record, flags.json, model_words.WORDS[flags.action](record))
     if record.get("refused"):
+        worse = "is worse" if flags.largest_loss is None else "is worse, or may be by more than --largest-loss,"
         raise QualityGateError(
-            f"{record['alias']} stays on version {record['replaced']}: version {record['version']} is worse on "
+            f"{record['alias']} stays on version {record['replaced']}: version {record['version']} {worse} on "
             f"{', '.join(record['refused'])}; promote without --input to do it all the same"
         )
     return 0

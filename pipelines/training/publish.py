@@ -44,7 +44,7 @@ def check_target(model: str) -> None:
         if system.get_file_info(f"{root}/{mark}").type == fs.FileType.File:
             raise ModelError(f"--model {model} is one version of a model; name the directory that it lies in")
     base, alias = split_alias(model)
-    if alias and versions(base):
+    if alias and (versions(base) or system.get_file_info(root).type == fs.FileType.NotFound):
         raise ModelError(f"--model {model} names an alias; train into {base}, then promote what came of it")
     others = [name for name in _children(system, root) if not is_version(name) and name != ALIASES]
     if others:

@@ -105,6 +105,11 @@ def test_places_that_cannot_be_a_model_are_refused_before_any_work(tmp_path: Pat
     check_target(str(tmp_path / "m"))
     with pytest.raises(ModelError, match="is one version of a model; name the directory that it lies in"):
         check_target(str(tmp_path / "m" / "1"))
+    for path in (tmp_path / "m@best", tmp_path / "new@best"):
+        with pytest.raises(
+            ModelError, match=f"names an alias; train into {str(path).removesuffix('@best')}, then promote"
+        ):
+            check_target(str(path))
     with pytest.raises(ModelError, match="scheme ftp:// is not read"):
         check_target("ftp://host/m")
 
