@@ -69,6 +69,7 @@ class EmbedConfiguration:
     trust_model: bool
     views: int | None = None
     augment: str | None = None
+    encoder_device: str = "auto"
     price_per_core_hour: float | None = None
     accelerator: str | None = None
 
@@ -93,6 +94,7 @@ class EmbedConfiguration:
             threads=self.threads or 0,
             timeout_seconds=self.image_timeout,
             trust_model=self.trust_model,
+            device=self.encoder_device,
         )
         commit = _commit_options(self, started_at)
         return EmbedGraph(
