@@ -167,7 +167,11 @@ class EmbedGraph:
         announced = shards | AnnouncePlan(workspace=workspace, run_id=embed.run_id, count=images_of)
         contents = pipeline | IndexContents(table=embed.table, version=embed.version, directory=directory)
         workers = settle_workers(
-            pipeline.options, embed.specification, trust_model=embed.trust_model, accelerator=self.accelerator
+            pipeline.options,
+            embed.specification,
+            beside=embed.table,
+            trust_model=embed.trust_model,
+            accelerator=self.accelerator,
         )
         options = dataclasses.replace(embed, processes=workers.processes)
         results = announced | EmbedShards(options=options, contents=contents, hints=workers.hints)
@@ -265,6 +269,7 @@ class ScoreGraph:
         workers = settle_workers(
             pipeline.options,
             self.model.encoder if self.table is None else None,
+            beside=self.model.path,
             trust_model=score.trust_model,
             accelerator=self.accelerator,
         )
