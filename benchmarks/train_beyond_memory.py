@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import hashlib
 import json
 import resource
 import subprocess
@@ -27,6 +26,7 @@ from transforms.store.table import FeatureTable
 from transforms.store.write import PartWriter
 
 CLASSES, HIDDEN, BATCH, PART = 100, 64, 8192, 250_000
+LABELS = [(f"class {number:02d}",) for number in range(CLASSES)]
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
             "--store",
             f"{directory}/store",
             "--model",
-            f"{directory}/m",
+            f"{directory}/model",
         ]
         command += ["--memory-limit", str(flags.memory_limit), "--json"]
         started = time.monotonic()
@@ -69,35 +69,40 @@ def write_store(root: Path, rows: int) -> int:
     fixed = np.random.default_rng(7)
     centres = fixed.standard_normal((CLASSES, HIDDEN), dtype=np.float32) / 2
     mix = fixed.standard_normal((HIDDEN, encoder.dimension), dtype=np.float32) / 8
+    noise = fixed.standard_normal((2 * BATCH, encoder.dimension), dtype=np.float32) / 2
     now, parts, size = datetime.datetime.now(datetime.UTC), [], 0
     for first in range(0, rows, PART):
         path = f"data/part-{first}.parquet"
         with PartWriter(table.path, path, table.schema, table.file_metadata) as writer:
             for start in range(first, min(first + PART, rows), BATCH):
                 count = min(BATCH, first + PART - start, rows - start)
-                writer.write(columns(start, count, centres, mix, now))
+                writer.write(columns(start, count, centres, mix, noise, now))
         parts.append(writer.part)
         size += writer.part.size
     table.append("generated", parts)
     return size
 
 
-def columns(start: int, count: int, centres: np.ndarray, mix: np.ndarray, now: datetime.datetime) -> dict[str, object]:
-    """Returns a batch of rows."""
+def columns(
+    start: int, count: int, centres: np.ndarray, mix: np.ndarray, noise: np.ndarray, now: datetime.datetime
+) -> dict[str, object]:
+    """Returns a batch of rows; noise that is as large as the vectors would take as long as everything else."""
     generator = np.random.default_rng(start)
     classes = generator.integers(0, CLASSES, count)
     inner = centres[classes] + generator.standard_normal((count, HIDDEN), dtype=np.float32)
-    noise = generator.standard_normal((count, mix.shape[1]), dtype=np.float32) / 2
-    names = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(start, start + count)]
+    vectors = inner @ mix
+    first = generator.integers(0, len(noise) - count)
+    vectors += noise[first : first + count]
+    names = [f"{number:064x}" for number in range(start, start + count)]
     splits = generator.choice(["train", "validation", "test"], count, p=[0.8, 0.1, 0.1])
     return {
-        "image_id": [name[:32] for name in names],
+        "image_id": [name[32:] for name in names],
         "image_uri": [f"/generated/{name}.jpg" for name in names],
         "sha256": names,
         "event_timestamp": [now] * count,
         "created": [now] * count,
         "split": splits.tolist(),
-        "labels": [(f"class {number:02d}",) for number in classes],
+        "labels": [LABELS[number] for number in classes.tolist()],
         "group": [""] * count,
         "view_id": [0] * count,
         "width": [224] * count,
@@ -107,7 +112,7 @@ def columns(start: int, count: int, centres: np.ndarray, mix: np.ndarray, now: d
         "attributes": [{}] * count,
         "source_fingerprint": [""] * count,
         "run_id": ["generated"] * count,
-        "embedding": np.maximum(inner @ mix + noise, 0),
+        "embedding": np.maximum(vectors, 0, out=vectors),
     }
 
 

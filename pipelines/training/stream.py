@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,13 +21,13 @@ from pipelines.training.class_weights import parse_class_weights
 from pipelines.training.features import SEVERAL, Examples, Splits
 from pipelines.training.fit_head import Fit, best_of, l2_path, weighted_loss
 from pipelines.training.fit_settings import FitSettings
-from pipelines.training.stack import HeadStack, Members
+from pipelines.training.stack import HeadStack, Members, Rows
 from pipelines.training.standardise import standardisation
 from transforms.errors import OptionError, StoreError
 from transforms.files.filesystem import open_filesystem
 from transforms.model.head import Head
 from transforms.sources.reference import SPLITS
-from transforms.store.read import Selection, aligned_matrix, file_errors, read_row_group, vectors_of
+from transforms.store.read import Selection, aligned_matrix, file_errors, fill_vectors, read_row_group
 from transforms.store.table import FeatureTable
 
 BLOCK_BYTES = 256 * 2**20
@@ -34,16 +36,33 @@ BLOCK_BYTES = 256 * 2**20
 HELD_BYTES = 256 * 2**20
 """Vectors of the validation split, and of the test split, that are measured on."""
 
+PASS_ROWS = 1_000_000
+"""Training rows, about, after which the validation loss is measured: of more, a pass goes through a part."""
+
 _SHARE = 0.4  # of the machine's memory, the limit by default
 _LABELS = ["split", "labels", "view_id"]
 
 
 class Group(NamedTuple):
-    """A row group of a data file, and the rows of each split in it that have a label, by their order in SPLITS."""
+    """A row group of a data file.
+
+    Attributes:
+      file: that it is in.
+      footer: of the file.
+      number: of the row group.
+      splits: ``int8[rows]``, the place in SPLITS of each row with a label, -1 for rows that are not used.
+      targets: ``int32[rows]``, the class of each row; -1 for a label that no training row has.
+    """
 
     file: str
+    footer: pq.FileMetaData
     number: int
-    rows: tuple[int, ...]
+    splits: npt.NDArray[np.int8]
+    targets: npt.NDArray[np.int32]
+
+    def rows_of(self, place: int) -> npt.NDArray[np.int64]:
+        """Returns the rows of a split, by its place in SPLITS."""
+        return np.flatnonzero((self.splits == place) & (self.targets >= 0))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +100,8 @@ def stream_arguments(settings: StreamSettings) -> list[str]:
 def fit_streamed(table: FeatureTable, settings: FitSettings) -> tuple[Splits, Fit]:
     """Fits a head on a table that need not fit into memory.
 
-    A pass goes through blocks of row groups in random order and through the rows of a block in random order.
+    A pass goes through blocks of row groups in random order and through the rows of a block in random order. Of many
+    rows it is a part of them, as PASS_ROWS says, the next pass takes the next part, and so on.
     Mean and deviation are those of one block's rows, taken from the whole table; of the validation and test splits
     as many rows are kept as HELD_BYTES hold.
 
@@ -92,38 +112,37 @@ def fit_streamed(table: FeatureTable, settings: FitSettings) -> tuple[Splits, Fi
       StoreError: no labels, one class only, several labels an image, no validation split, vectors that are not finite.
       OptionError: the loss became infinite.
     """
-    groups, counts = _survey(table)
-    labels = tuple(sorted(counts))
-    reader = _Reader(table, groups, labels, settings.seed)
+    labels, groups = _survey(table)
     if len(labels) < 2:
         raise StoreError(f"the training split of {table.path} has {len(labels)} classes; a head needs two or more")
-    validation, test = (reader.sample(split, HELD_BYTES) for split in SPLITS[1:])
+    reader = _Reader(groups, table.specification.dimension, settings.seed)
+    validation, test = (reader.sample(place, HELD_BYTES) for place in (1, 2))
     if not len(validation.targets):
         raise StoreError(
             f"{table.path} has no validation split, which features beyond memory need; embed with --split 80/10/10, "
             "or raise --memory-limit"
         )
-    class_counts = np.array([counts[label] for label in labels])
-    fit = _fit_blocks(reader, validation, class_counts, labels, settings)
-    return _splits(table, labels, class_counts, validation, test, groups), fit
+    counts = sum(np.bincount(group.targets[group.rows_of(0)], minlength=len(labels)) for group in groups)
+    fit = _fit_blocks(reader, validation, np.asarray(counts), labels, settings)
+    return _splits(table, labels, np.asarray(counts), validation, test, reader.counts), fit
 
 
 def _fit_blocks(
     reader: _Reader, validation: Examples, class_counts: np.ndarray, labels: tuple[str, ...], settings: FitSettings
 ) -> Fit:
     """Goes through the blocks until the validation loss stops falling."""
-    mean, std = standardisation(reader.sample(SPLITS[0], BLOCK_BYTES).vectors)
+    mean, std = standardisation(reader.sample(0, BLOCK_BYTES).vectors)
     weights = parse_class_weights(settings.class_weights, labels, class_counts)
-    block = reader.block()
-    stack = HeadStack(block, validation, mean, std, classes=len(labels), settings=settings)
+    room = reader.room()
+    stack = HeadStack(room, validation, mean, std, classes=len(labels), settings=settings)
     rows = int(class_counts.sum())
     path = l2_path(settings, rows)
     members = Members(
         l2=np.array(path, np.float32),
-        rates=np.full(len(path), settings.rate, np.float32),
+        rates=np.full(len(path), settings.first_rate(rows), np.float32),
         class_weights=np.tile(weights, (len(path), 1)),
     )
-    found = stack.fit(members, settings.schedule(rows), refill=lambda: reader.refill(block))
+    found = stack.fit(members, settings.schedule(rows), refill=lambda: reader.refill(room))
     arrays, attempts = best_of(found, path, settings)
     head = Head(labels=labels, mean=mean, std=std, layers=tuple(zip(arrays[::2], arrays[1::2], strict=True)))
     return Fit(
@@ -140,14 +159,15 @@ def _splits(
     counts: np.ndarray,
     validation: Examples,
     test: Examples,
-    groups: Sequence[Group],
+    there: Sequence[int],
 ) -> Splits:
     size = 4 * table.specification.dimension * sum(file.rows for file in table.data_files())
     warnings = [f"the features ({size / 1e9:.1f} GB) were streamed; leaks, sweeps and learning curves were left out"]
     for index, part in enumerate((validation, test), 1):
-        there = sum(group.rows[index] for group in groups)
-        if len(part.targets) < there:
-            warnings.append(f"{len(part.targets):,} of {there:,} images of the {SPLITS[index]} split are measured on")
+        if len(part.targets) < there[index]:
+            warnings.append(
+                f"{len(part.targets):,} of {there[index]:,} images of the {SPLITS[index]} split are measured on"
+            )
     nothing = np.empty((0, table.specification.dimension), np.float32)
     targets = np.repeat(np.arange(len(labels), dtype=np.int32), counts)
     return Splits(
@@ -163,118 +183,122 @@ def _splits(
     )
 
 
-def _survey(table: FeatureTable) -> tuple[list[Group], dict[str, int]]:
-    """Returns the row groups, and how many training rows each label has; vectors are not read."""
-    groups, counts = [], dict[str, int]()
-    for file in table.data_files():
-        root, path = open_filesystem(file.uri)
-        with file_errors(path), root.open_input_file(path) as source:
-            opened = pq.ParquetFile(source)
-            for number in range(opened.num_row_groups):
-                found = read_row_group(opened, number, _LABELS, Selection())
-                lengths = pc.fill_null(pc.list_value_length(found.column("labels")), 0).to_numpy()
-                if (lengths > 1).any():
-                    raise StoreError(
-                        f"{table.path} has images with several labels, and its features are beyond memory: that is not "
-                        "supported; raise --memory-limit"
-                    )
-                split = found.column("split").to_numpy(zero_copy_only=False)
-                mine = [_wanted(split, found.column("view_id").to_numpy(), name) & (lengths == 1) for name in SPLITS]
-                groups.append(Group(file.uri, number, tuple(int(mask.sum()) for mask in mine)))
-                names = found.column("labels").filter(pa.array(mine[0])).combine_chunks().flatten()
-                for entry in pc.value_counts(names).to_pylist():
-                    counts[entry["values"]] = counts.get(entry["values"], 0) + entry["counts"]
-    return groups, counts
+def _survey(table: FeatureTable) -> tuple[tuple[str, ...], list[Group]]:
+    """Returns the labels of the training split, sorted, and the row groups; vectors are not read."""
+    places = dict[str, int]()  # of each label, in the order they come
+    groups = [group for file in table.data_files() for group in _survey_file(file.uri, places, table.path)]
+    there = np.zeros(len(places), np.bool_)
+    for group in groups:
+        there[group.targets[group.splits == 0]] = True
+    labels = tuple(sorted(name for name, place in places.items() if there[place]))
+    numbers = np.full(len(places) + 1, -1, np.int32)
+    numbers[[places[name] for name in labels]] = np.arange(len(labels))
+    return labels, [group._replace(targets=numbers[group.targets]) for group in groups]
 
 
-def _wanted(split: np.ndarray, views: np.ndarray, name: str) -> np.ndarray:
-    """Augmented views are for training only."""
-    mask: np.ndarray = (split == name) & ((views == 0) | (name == SPLITS[0]))
-    return mask
+def _survey_file(uri: str, places: dict[str, int], table: str) -> Iterator[Group]:
+    """Yields the row groups of a file; a label that is new gets the next number in ``places``."""
+    root, path = open_filesystem(uri)
+    with file_errors(path), root.open_input_file(path) as source:
+        file = pq.ParquetFile(source)
+        for number in range(file.num_row_groups):
+            found = read_row_group(file, number, _LABELS, Selection()).combine_chunks()
+            lengths = pc.fill_null(pc.list_value_length(found.column("labels")), 0).to_numpy()
+            if (lengths > 1).any():
+                raise StoreError(
+                    f"{table} has images with several labels, and its features are beyond memory: that is not "
+                    "supported; raise --memory-limit"
+                )
+            splits = pc.fill_null(pc.index_in(found.column("split"), pa.array(SPLITS)), -1).to_numpy().astype(np.int8)
+            splits[(lengths == 0) | ((splits > 0) & (found.column("view_id").to_numpy() != 0))] = -1
+            names = pc.list_flatten(found.column("labels")).combine_chunks().dictionary_encode()
+            own = [places.setdefault(name, len(places)) for name in names.dictionary.to_pylist()]
+            targets = np.full(len(lengths), -1, np.int32)
+            targets[lengths == 1] = np.array(own, np.int32)[names.indices.to_numpy()]
+            yield Group(uri, file.metadata, number, splits, targets)
 
 
 class _Reader:
-    """Row groups to vectors and targets."""
+    """Row groups to vectors and targets.
 
-    def __init__(self, table: FeatureTable, groups: Sequence[Group], labels: Sequence[str], seed: int) -> None:
-        self._table, self._groups = table, groups
-        self._labels = pa.array(labels, pa.string())
-        self._dimension = table.specification.dimension
+    Attributes:
+      counts: rows of each split, by its place in SPLITS.
+    """
+
+    def __init__(self, groups: Sequence[Group], dimension: int, seed: int) -> None:
+        self._groups, self._dimension = groups, dimension
         self._generator = np.random.default_rng(seed)
-        self._footers: dict[str, pq.FileMetaData] = {}  # read once a file, not once a row group
+        self._parts: list[list[Group]] = []
+        self.counts = [sum(len(group.rows_of(place)) for group in groups) for place in range(len(SPLITS))]
 
-    def block(self) -> Examples:
-        """Returns room for one block."""
-        largest = max(group.rows[0] for group in self._groups)
-        rows = max(BLOCK_BYTES // (4 * self._dimension), largest)
-        rows = min(rows, sum(group.rows[0] for group in self._groups))
+    def room(self) -> Examples:
+        """Returns room for two blocks: one is read while the other is learnt from."""
+        largest = max(len(group.rows_of(0)) for group in self._groups)
+        rows = 2 * min(max(BLOCK_BYTES // (4 * self._dimension), largest), self.counts[0])
         return Examples(
             vectors=aligned_matrix(rows, self._dimension), targets=aligned_matrix(rows, 1)[:, 0].view(np.int32)
         )
 
-    def refill(self, block: Examples) -> Iterator[int]:
-        """Fills the room with one block after the other; yields how many rows are in it.
-
-        While a block is worked on, the next row group is read by another thread.
-        """
-        order = [self._groups[index] for index in self._generator.permutation(len(self._groups))]
-        order = [group for group in order if group.rows[0]]
-        filled = 0
+    def refill(self, room: Examples) -> Iterator[Rows]:
+        """Fills one half of the room, then the other, and so on until the pass is over; yields their rows."""
+        half, waiting = len(room.targets) // 2, self._next_part()
         with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self._read, order[0], SPLITS[0])
-            for place in range(len(order)):
-                vectors, targets = coming.result()
-                if place + 1 < len(order):
-                    coming = pool.submit(self._read, order[place + 1], SPLITS[0])
-                if filled + len(targets) > len(block.targets):
-                    yield filled
-                    filled = 0
-                block.vectors[filled : filled + len(targets)] = vectors
-                block.targets[filled : filled + len(targets)] = targets
-                filled += len(targets)
-        yield filled
+            coming = pool.submit(self._fill, room, 0, half, waiting)
+            for turn in itertools.count(1):
+                rows = coming.result()
+                if not len(rows):
+                    return
+                coming = pool.submit(self._fill, room, turn % 2 * half, half, waiting)
+                yield rows
 
-    def sample(self, split: str, size: int) -> Examples:
+    def _next_part(self) -> list[Group]:
+        """Returns the row groups of the next pass, in random order."""
+        if not self._parts:
+            order = self._generator.permutation(len(self._groups)).tolist()
+            parts = min(len(order), max(1, round(self.counts[0] / PASS_ROWS)))
+            self._parts = [[self._groups[index] for index in order[start::parts]] for start in range(parts)]
+        return self._parts.pop()
+
+    def _fill(self, room: Examples, start: int, most: int, waiting: list[Group]) -> Rows:
+        """Takes row groups until ``most`` rows are there; returns the rows of the room."""
+        filled = start
+        while waiting:
+            rows = waiting[-1].rows_of(0)
+            end = filled + len(rows)
+            if end > start + most:
+                break
+            self._read(waiting.pop(), rows, room.vectors[filled:end], room.targets[filled:end])
+            filled = end
+        return np.arange(start, filled)
+
+    def sample(self, place: int, size: int) -> Examples:
         """Returns as many rows of a split as ``size`` bytes hold, evenly from all row groups; of few, all."""
-        place, most = SPLITS.index(split), max(1, size // (4 * self._dimension))
-        there = sum(group.rows[place] for group in self._groups)
-        share = min(1.0, most / max(there, 1))
-        generator = np.random.default_rng([place, there])
-        rows = [int(group.rows[place] * share + generator.random()) for group in self._groups]
-        rows = [min(number, group.rows[place]) for number, group in zip(rows, self._groups, strict=True)]
-        vectors, targets, filled = aligned_matrix(sum(rows), self._dimension), np.zeros(sum(rows), np.int32), 0
-        for number, group in zip(rows, self._groups, strict=True):
-            if number:
-                found, wanted = self._read(group, split)
-                chosen = generator.permutation(len(wanted))[:number]
-                vectors[filled : filled + number], targets[filled : filled + number] = found[chosen], wanted[chosen]
-                filled += number
-        known = targets >= 0
-        return (
-            Examples(vectors=vectors, targets=targets)
-            if known.all()
-            else Examples(vectors=vectors[known], targets=targets[known])
-        )
+        share = min(1.0, max(1, size // (4 * self._dimension)) / max(self.counts[place], 1))
+        generator = np.random.default_rng([place, self.counts[place]])
+        chosen = [generator.permutation(group.rows_of(place)) for group in self._groups]
+        chosen = [np.sort(rows[: int(len(rows) * share + generator.random())]) for rows in chosen]
+        total = sum(map(len, chosen))
+        vectors, targets, filled = aligned_matrix(total, self._dimension), np.zeros(total, np.int32), 0
+        for rows, group in zip(chosen, self._groups, strict=True):
+            end = filled + len(rows)
+            self._read(group, rows, vectors[filled:end], targets[filled:end])
+            filled = end
+        return Examples(vectors=vectors, targets=targets)
 
-    def _read(self, group: Group, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the labelled rows of a split in one row group; the target of an unknown label is -1."""
+    def _read(self, group: Group, rows: Rows, vectors: np.ndarray, targets: np.ndarray) -> None:
+        """Reads rows of a row group into ``vectors`` and ``targets``."""
+        if not len(rows):
+            return
+        whole = len(rows) == len(group.splits)
+        read = vectors if whole else np.empty((len(group.splits), self._dimension), np.float32)
         root, path = open_filesystem(group.file)
-        views = None if split == SPLITS[0] else [0]
         with file_errors(path), root.open_input_file(path) as source:
-            file = pq.ParquetFile(source, metadata=self._footers.get(group.file))
-            self._footers[group.file] = file.metadata
-            selection = Selection.of([split], views=views)
-            found = read_row_group(file, group.number, ["labels", "embedding"], selection)
-        found = found.filter(pc.equal(pc.list_value_length(found.column("labels")), 1)).combine_chunks()
-        parts = list(vectors_of(found.column("embedding"), self._dimension, path))
-        vectors = np.concatenate(parts) if parts else np.empty((0, self._dimension), np.float32)
+            fill_vectors(source, group.footer, group.number, read, path)
+        if not whole:
+            np.take(read, rows, axis=0, out=vectors, mode="clip")  # else numpy would fill a copy first
+        targets[:] = group.targets[rows]
         if not np.isfinite(vectors).all():
-            raise StoreError(f"{path}: vectors of the {split} split have NaN or infinity; embed its images again")
-        names = pa.concat_arrays(
-            [pa.array([], pa.string()), *(chunk.flatten() for chunk in found.column("labels").chunks)]
-        )
-        targets = pc.fill_null(pc.index_in(names, self._labels), -1).to_numpy(zero_copy_only=False).astype(np.int32)
-        return vectors, targets
+            raise StoreError(f"{path}: vectors have NaN or infinity; embed its images again")
 
 
 def check_streamed(fit: FitSettings, asked: dict[str, Any]) -> None:

@@ -285,17 +285,22 @@ def _read_piece(root: fs.FileSystem, piece: _Piece, schema: pa.Schema, matrix: n
     vectors = matrix if piece.mask is None else np.empty((rows, matrix.shape[1]), np.float32)
     names = [name for name in schema.names if name != "embedding"]
     with file_errors(path), root.open_input_file(path) as source:
-        done = read_vectors(source, piece.footer, piece.row_group, "embedding", vectors)
+        fill_vectors(source, piece.footer, piece.row_group, vectors, path)
         file = pq.ParquetFile(source, metadata=piece.footer)
-        read = names if done else schema.names
-        found = file.read_row_group(piece.row_group, columns=read, use_threads=False) if read else pa.table({})
-    if not done:
-        np.concatenate(list(vectors_of(found.column("embedding"), matrix.shape[1], path)), out=vectors)
+        found = file.read_row_group(piece.row_group, columns=names, use_threads=False) if names else pa.table({})
     metadata = conform(found, subset(schema, names))
     if piece.mask is None:
         return metadata
     np.compress(piece.mask, vectors, axis=0, out=matrix)
     return metadata.filter(pa.array(piece.mask)) if names else metadata
+
+
+def fill_vectors(source: pa.NativeFile, footer: pq.FileMetaData, group: int, vectors: np.ndarray, path: str) -> None:
+    """Fills ``vectors``, ``float32[rows, dimension]``, with those of a row group; ``path`` is for messages."""
+    if not read_vectors(source, footer, group, "embedding", vectors):
+        file = pq.ParquetFile(source, metadata=footer)
+        found = read_row_group(file, group, ["embedding"], Selection())
+        np.concatenate(list(vectors_of(found.column("embedding"), vectors.shape[1], path)), out=vectors)
 
 
 def _features(matrix: np.ndarray, metadata: pa.Table) -> Features:

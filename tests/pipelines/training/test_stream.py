@@ -48,19 +48,30 @@ def test_every_training_row_is_seen_once_a_pass_in_another_order(
     table: FeatureTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "BLOCK_BYTES", 1000 * 6 * 4)
-    groups, counts = stream._survey(table)
-    reader = stream._Reader(table, groups, sorted(counts), seed=0)
-    block = reader.block()
-    assert len(block.targets) == 1000
+    _, groups = stream._survey(table)
+    reader = stream._Reader(groups, 6, seed=0)
+    room = reader.room()
+    assert len(room.targets) == 2 * 1000
     passes = []
     for _ in range(2):
-        rows = [block.vectors[:filled].copy() for filled in reader.refill(block)]
+        rows = [room.vectors[rows].copy() for rows in reader.refill(room)]
         assert len(rows) > 1
         passes.append(np.concatenate(rows))
     expected = read_splits(table).train.vectors
     for found in passes:
         assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, expected.tolist()))
     assert not np.array_equal(passes[0], passes[1])
+
+
+def test_a_pass_over_many_rows_is_a_part_of_them(table: FeatureTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "BLOCK_BYTES", 1000 * 6 * 4)
+    monkeypatch.setattr(stream, "PASS_ROWS", 1000)
+    reader = stream._Reader(stream._survey(table)[1], 6, seed=0)
+    room = reader.room()
+    parts = [sum(len(rows) for rows in reader.refill(room)) for _ in range(round(reader.counts[0] / 1000))]
+    assert len(parts) > 1
+    assert all(parts)
+    assert sum(parts) == reader.counts[0]
 
 
 def test_a_large_validation_split_is_sampled_and_that_is_told(
