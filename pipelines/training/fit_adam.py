@@ -40,7 +40,7 @@ class AdamTrainer:
         self._settings, self._constraint = settings, constraint
         self._sides = None if constraint is None else constraint.sides(train)
         self._network = _build_network(mean, std, len(class_weights), settings)
-        self._optimizer = keras.optimizers.Adam(settings.rate)
+        self._optimizer = keras.optimizers.Adam(settings.rate)  # set anew before each pass
         self._optimizer.build(self._network.trainable_variables)
         self._optimizer_start = [np.array(variable) for variable in self._optimizer.variables]
         self.initial: Weights = [np.array(variable) for variable in self._network.trainable_variables]
@@ -62,9 +62,9 @@ class AdamTrainer:
         _assign(self._optimizer.variables, self._optimizer_start)
         _assign(self._network.trainable_variables, self.initial if settings.hidden_units else start)
         best_weights, course = start, settings.schedule(len(rows)).start(1)
-        measured = self._held_out(held_out)
+        measured, rate = self._held_out(held_out), settings.first_rate(len(rows))
         while not course.finished:
-            self._optimizer.learning_rate.assign(settings.rate * course.factors[0])
+            self._optimizer.learning_rate.assign(rate * course.factors[0])
             order = order_of_rows(rows, settings.batch_size, generator)
             self._epoch(order, *self._groups(rows, len(order), generator))
             loss = float(self._loss(*measured))

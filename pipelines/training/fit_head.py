@@ -180,7 +180,7 @@ class _Direct:
         held = None if folds is None else np.repeat(folds[:, None] == numbers, len(path), axis=1)
         members = Members(
             l2=np.tile(np.array(path, np.float32), len(numbers)),
-            rates=np.full(heads, settings.rate, np.float32),
+            rates=np.full(heads, settings.first_rate(len(self._train.targets)), np.float32),
             class_weights=np.tile(self._class_weights, (heads, 1)),
             used=None if held is None else ~held,
             held=held,

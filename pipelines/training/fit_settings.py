@@ -8,7 +8,7 @@ import dataclasses
 from pipelines.options import positive
 from pipelines.training.features import AUTO, LABELS_PER_IMAGE
 from pipelines.training.mindiff import MinDiff
-from pipelines.training.schedule import CONSTANT, PLATEAU, SCHEDULES, Schedule
+from pipelines.training.schedule import ANNEAL, CONSTANT, PLATEAU, SCHEDULES, Schedule
 from transforms.errors import OptionError
 
 DIRECT, ADAM = "direct", "adam"
@@ -18,8 +18,8 @@ SOLVERS = (AUTO, DIRECT, ADAM)
 FEW_EXAMPLES = 20_000
 """Up to this many training examples a regulariser is sought by folds: one split alone would be too few."""
 
-DIRECT_RATE, ADAM_RATE = 0.001, 0.0005
-"""Learning rates by default."""
+DIRECT_RATE, MANY_RATE, ADAM_RATE = 0.001, 0.004, 0.0005
+"""Learning rates by default; MANY_RATE is for ``anneal``, which lowers it soon."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,10 @@ class FitSettings:
       dropout_rate: share of a layer's inputs that a training step sets to zero, in [0, 1).
       l2_regularizer: factor of the weights' squares in the loss; None finds it, see fit_head.
       label_smoothing: share of a target spread over all classes, in [0, 1).
-      learning_rate: of the first pass; None is DIRECT_RATE or ADAM_RATE, after the solver.
-      learning_rate_schedule: one of SCHEDULES, or ``auto``: plateau for the direct solver beyond FEW_EXAMPLES,
-        whose held-out loss is steady, else constant.
+      learning_rate: of the first pass; None is MANY_RATE for ``anneal``, else DIRECT_RATE or ADAM_RATE, after the
+        solver.
+      learning_rate_schedule: one of SCHEDULES, or ``auto``: for the direct solver beyond FEW_EXAMPLES, whose held-out
+        loss is steady, ``anneal``, or ``plateau`` from a given learning rate; else constant.
       train_epochs: passes over the training split, at most.
       batch_size: examples a step, at most; a pass has eight steps at least.
       class_weights: ``none``, ``balanced``, or ``label=weight,…``.
@@ -90,14 +91,20 @@ class FitSettings:
 
     @property
     def rate(self) -> float:
-        """The learning rate of the first pass."""
+        """The learning rate of the first pass where it does not anneal."""
         return self.learning_rate or (DIRECT_RATE if self.plain else ADAM_RATE)
+
+    def first_rate(self, examples: int) -> float:
+        """Returns the learning rate of the first pass with so many examples."""
+        anneals = self.schedule(examples).name == ANNEAL
+        return MANY_RATE if anneals and self.learning_rate is None else self.rate
 
     def schedule(self, examples: int) -> Schedule:
         """Returns how the learning rate moves with so many examples, and when training stops."""
         name = self.learning_rate_schedule
         if name == AUTO:
-            name = PLATEAU if self.plain and examples > FEW_EXAMPLES else CONSTANT
+            many = PLATEAU if self.learning_rate else ANNEAL
+            name = many if self.plain and examples > FEW_EXAMPLES else CONSTANT
         return Schedule(name=name, epochs=self.train_epochs, patience=self.patience)
 
 
@@ -140,14 +147,17 @@ def _add_solver_flags(parser: argparse.ArgumentParser, default: FitSettings) -> 
         "--learning-rate",
         type=float,
         metavar="X",
-        help=f"of the first pass (default: {DIRECT_RATE:g} of the direct solver, {ADAM_RATE:g} of adam)",
+        help=f"of the first pass (default: {MANY_RATE:g} where it anneals, else {DIRECT_RATE:g} of the direct solver, "
+        f"{ADAM_RATE:g} of adam)",
     )
     parser.add_argument(
         "--learning-rate-schedule",
         choices=(AUTO, *SCHEDULES),
         default=default.learning_rate_schedule,
-        help="cosine falls to zero over all passes, plateau falls when a pass has gained nothing; "
-        f"auto is plateau for the direct solver beyond {FEW_EXAMPLES:,} examples, else constant",
+        help="cosine falls to zero over all passes, plateau falls when a pass has gained nothing, anneal from a high "
+        "rate the faster the less a pass gains; "
+        f"auto is anneal (with --learning-rate plateau) for the direct solver beyond {FEW_EXAMPLES:,} examples, else "
+        "constant",
     )
     parser.add_argument(
         "--patience",

@@ -10,17 +10,17 @@ import numpy.typing as npt
 
 from transforms.model.head import Array
 
-CONSTANT, COSINE, PLATEAU = "constant", "cosine", "plateau"
-SCHEDULES = (CONSTANT, COSINE, PLATEAU)
+CONSTANT, COSINE, PLATEAU, ANNEAL = "constant", "cosine", "plateau", "anneal"
+SCHEDULES = (CONSTANT, COSINE, PLATEAU, ANNEAL)
 
-CUT = 0.3
-"""``plateau`` multiplies the rate by it after a pass that lowered the loss by less than GAIN."""
+CUT = {PLATEAU: 0.3, ANNEAL: 0.4}
+"""What the rate is multiplied by after a pass that lowered the loss by less than GAIN."""
 
-GAIN = 1e-4
-"""Share of the held-out loss below which a pass has gained nothing for ``plateau``."""
+GAIN = {PLATEAU: 1e-4, ANNEAL: 0.05}
+"""Share of the held-out loss; of ``anneal``, which begins high, in proportion to what is left of the rate."""
 
-LEAST = 0.05
-"""``plateau`` stops when the rate would fall below this share of the first one."""
+LEAST = {PLATEAU: 0.05, ANNEAL: 0.01}
+"""Training stops when the rate would fall below this share of the first one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,8 @@ class Schedule:
     """The rule; plain data.
 
     Attributes:
-      name: one of SCHEDULES: ``cosine`` falls to zero over all passes.
+      name: one of SCHEDULES: ``cosine`` falls to zero over all passes, ``anneal`` after the first pass and the faster
+        the less a pass gains.
       epochs: passes, at most.
       patience: passes in a row without a lower held-out loss after which a head is done.
     """
@@ -70,7 +71,7 @@ class Course:
     @property
     def going(self) -> npt.NDArray[np.bool_]:
         """The heads that are not done: a head that is done stays so."""
-        done = (self._stale >= self._schedule.patience) | (self._factors < LEAST)
+        done = (self._stale >= self._schedule.patience) | (self._factors < LEAST.get(self._schedule.name, 0))
         return ~done & (self.passes < self._schedule.epochs)
 
     @property
@@ -82,8 +83,11 @@ class Course:
         """Takes the held-out losses after a pass; returns the heads for which it is the best so far."""
         better = self.going & (losses < self.losses)
         self.passes += 1
-        if self._schedule.name == PLATEAU:
-            self._factors[~(losses < self.losses * (1 - GAIN))] *= CUT
+        name = self._schedule.name
+        if name in CUT:
+            before = losses if name == ANNEAL and self.passes == 1 else self.losses
+            least = GAIN[name] * self._factors if name == ANNEAL else GAIN[name]
+            self._factors[~(losses < before * (1 - least))] *= CUT[name]
         self._stale = np.where(better, 0, self._stale + 1)
         self.losses = np.where(better, losses, self.losses)
         self.best = np.where(better, self.passes, self.best)

@@ -120,7 +120,7 @@ class HeadStack:
         self._rows, self._held_rows = len(train.targets), len(held.targets)
         self._adam: StackedAdam | None = None
 
-    def fit(self, members: Members, schedule: Schedule, refill: Callable[[], Iterable[int]] | None = None) -> StackFit:
+    def fit(self, members: Members, schedule: Schedule, refill: Callable[[], Iterable[Rows]] | None = None) -> StackFit:
         """Fits the heads until the held-out loss of none falls any more; the best weights of each are kept.
 
         Rows that no head uses are not gone through, and heads that are done are taken out, some at a time.
@@ -128,8 +128,8 @@ class HeadStack:
         Args:
           members: the M heads.
           schedule: how the learning rate moves, and when to stop.
-          refill: called for each pass; puts other rows into the arrays of ``train``, again and again, and gives
-            their number each time. By default a pass goes through the rows that are there, once.
+          refill: called for each pass; puts examples into the arrays of ``train``, again and again, and gives
+            their rows each time. By default a pass goes through the rows that are there, once.
         """
         weights = self._start(len(members.l2))
         adam = self._begin(weights)
@@ -138,7 +138,7 @@ class HeadStack:
         inside, kept = np.arange(len(members.l2)), [self._tf.constant(array) for array in weights]
         passing, measuring = self._arguments(members)
         while not course.finished:
-            for rows in (used,) if refill is None else map(np.arange, refill()):
+            for rows in (used,) if refill is None else refill():
                 rates = (members.rates * course.factors)[inside]
                 self._epoch(order_of_rows(rows, self._batch, generator), rates, *passing)
             losses = np.full(len(members.l2), np.inf)
@@ -248,19 +248,25 @@ class HeadStack:
             tf.TensorSpec([None, None], tf.bool),
         ]
 
-        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), *heads])
-        def epoch(order: Any, rates: Any, l2: Any, class_weights: Any, used: Any) -> None:
-            for rows in order:
-                seed = tf.cast(adam.steps, tf.int32) + 1 + self._seed
-                inputs, wanted = self._standardised(tf.gather(vectors, rows)), tf.gather(targets, rows)
-                mask = tf.cast(tf.gather(used, rows), tf.float32)
-                counted = mask if self._train_weights is None else mask * tf.gather(self._train_weights, rows)
-                with tf.GradientTape() as tape:
-                    logits = self._forward(adam.variables, inputs, seed)
-                    losses, _ = self._losses(logits, wanted, class_weights, self._smoothing)
-                    mean = tf.reduce_sum(losses * counted, axis=0) / tf.maximum(tf.reduce_sum(mask, axis=0), 1)
-                    loss = tf.reduce_sum(mean)
-                adam.step(tape.gradient(loss, adam.variables), rates, l2)
+        def step(rows: Any, rates: Any, l2: Any, class_weights: Any, used: Any) -> None:
+            seed = tf.cast(adam.steps, tf.int32) + 1 + self._seed
+            inputs, wanted = self._standardised(tf.gather(vectors, rows)), tf.gather(targets, rows)
+            mask = tf.cast(tf.gather(used, rows), tf.float32)
+            counted = mask if self._train_weights is None else mask * tf.gather(self._train_weights, rows)
+            with tf.GradientTape() as tape:
+                logits = self._forward(adam.variables, inputs, seed)
+                losses, _ = self._losses(logits, wanted, class_weights, self._smoothing)
+                mean = tf.reduce_sum(losses * counted, axis=0) / tf.maximum(tf.reduce_sum(mask, axis=0), 1)
+                loss = tf.reduce_sum(mean)
+            adam.step(tape.gradient(loss, adam.variables), rates, l2)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), *heads], autograph=False)
+        def epoch(order: Any, *arguments: Any) -> None:
+            def body(number: Any) -> tuple[Any]:
+                step(order[number], *arguments)
+                return (number + 1,)
+
+            tf.while_loop(lambda number: number < tf.shape(order)[0], body, [tf.constant(0)])
 
         return epoch
 
@@ -270,11 +276,9 @@ class HeadStack:
         vectors, targets = self._held
         heads = [tf.TensorSpec([None, self._classes]), tf.TensorSpec([None, None], tf.bool)]
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32), *heads])
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32), *heads], autograph=False)
         def measure(rows: Any, class_weights: Any, held: Any) -> Any:
-            total = tf.zeros((tf.shape(class_weights)[0],))
-            weight = tf.zeros_like(total)
-            for start in tf.range(0, tf.size(rows), _HELD_ROWS):
+            def body(start: Any, total: Any, weight: Any) -> tuple[Any, Any, Any]:
                 block = rows[start : start + _HELD_ROWS]
                 logits = self._forward(adam.variables, self._standardised(tf.gather(vectors, block)))
                 losses, weights = self._losses(logits, tf.gather(targets, block), class_weights, 0.0)
@@ -283,6 +287,12 @@ class HeadStack:
                     mask *= tf.gather(self._held_weights, block)
                 total += tf.reduce_sum(losses * mask, axis=0)
                 weight += tf.reduce_sum(weights * mask, axis=0)
+                return start + _HELD_ROWS, total, weight
+
+            nothing = tf.zeros((tf.shape(class_weights)[0],))
+            _, total, weight = tf.while_loop(
+                lambda start, *_: start < tf.size(rows), body, [tf.constant(0), nothing, nothing]
+            )
             return total / weight
 
         return measure

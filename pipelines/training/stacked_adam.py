@@ -11,6 +11,7 @@ from transforms.encoders.tensorflow_runtime import import_tensorflow
 from transforms.model.head import Array
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # as Keras has them
+_FEW_WEIGHTS = 2**19  # up to so many, compiling the step takes longer than it saves
 
 
 class StackedAdam:
@@ -35,7 +36,8 @@ class StackedAdam:
             [tf.Variable(array, shape=shape) for array, shape in zip(weights, shapes, strict=True)] for _ in range(3)
         )
         self.steps = tf.Variable(0.0)
-        self._move = tf.function(self._fused, jit_compile=True)
+        fused = sum(array.size for array in weights) > _FEW_WEIGHTS
+        self._move = tf.function(self._update, jit_compile=True) if fused else self._update
 
     def start(self, weights: list[Array]) -> None:
         """Begins with these weights."""
@@ -62,7 +64,7 @@ class StackedAdam:
         steps = self.steps.assign_add(1.0)
         self._move(gradients, rates * self._tf.sqrt(1 - _BETA_2**steps) / (1 - _BETA_1**steps), l2)
 
-    def _fused(self, gradients: list[Any], rates: Any, l2: Any) -> None:
+    def _update(self, gradients: list[Any], rates: Any, l2: Any) -> None:
         tf = self._tf
         for place, (variable, gradient) in enumerate(zip(self.variables, gradients, strict=True)):
             if place % 2 == 0:
