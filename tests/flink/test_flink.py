@@ -110,6 +110,7 @@ def test_a_process_that_is_killed_costs_no_image(
     wait_for_shards(tmp_path, 5, first)
     lose(cluster)
     status, out, err = end(first, cluster)
+    print(f"{lose.__name__}: exit status {status}")
     assert status in (0, 1), err
     if status == 1:
         assert err.splitlines()[-1].startswith("heliograph: the run failed"), err
