@@ -100,6 +100,7 @@ def _configuration(flags: argparse.Namespace) -> EmbedConfiguration:
         trust_model=flags.trust_model,
         views=flags.views,
         augment=flags.augment,
+        encoder_device=flags.encoder_device,
         price_per_core_hour=flags.price_per_core_hour,
         accelerator=flags.accelerator,
     )

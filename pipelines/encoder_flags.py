@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pipelines.calibration_sample import draw_pixels
 from transforms.encoders import engines
+from transforms.encoders.devices import DEVICES
 from transforms.encoders.resolve import DEFAULT, RESIZES, resolve_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import OptionError
@@ -47,6 +48,12 @@ def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="what it computes in; each has a table of its own",
     )
+    parser.add_argument(
+        "--encoder-device",
+        choices=DEVICES,
+        default=DEVICES[0],
+        help="what it computes on; auto is a GPU where TensorFlow finds one",
+    )
 
 
 def resolve(flags: argparse.Namespace, sources: Sequence[Source]) -> EncoderSpecification:
@@ -71,6 +78,7 @@ def resolve(flags: argparse.Namespace, sources: Sequence[Source]) -> EncoderSpec
         find_table=lambda candidate: find_encoder(flags.store, candidate) if flags.store else None,
         draw_sample=functools.partial(draw_pixels, sources, specification.preprocessing),
         trust_model=flags.trust_model,
+        device=flags.encoder_device,
     )
     print(f"encoder: {chosen.name} by {chosen.engine} in {chosen.precision} ({why})", file=sys.stderr)
     return chosen

@@ -75,6 +75,8 @@ def _run(argv: Sequence[str] | None) -> int:
     flags, beam_args = options.parse(_parser(), argv)
     if beam_args:
         raise OptionError(f"{beam_args[0]} is for a run; estimate takes --workers and --machine-type")
+    if not 0 <= flags.round_trip_ms < float("inf"):
+        raise OptionError(f"--round-trip-ms must be 0 or more, got {flags.round_trip_ms:g}")
     cores = _cores(flags)
     load = os.getloadavg()[0]
     if load > usable_cores() / 2:
@@ -93,7 +95,7 @@ def _run(argv: Sequence[str] | None) -> int:
         shard_size=flags.shard_size,
         listings=len(sources),
         dimension=specification.dimension,
-        round_trip=max(0.0, flags.round_trip_ms) / 1000,
+        round_trip=flags.round_trip_ms / 1000,
     )
     fleets = [
         Fleet(workers=workers, cores=cores, start_seconds=flags.start_minutes * 60, price_per_hour=flags.price_per_hour)

@@ -69,6 +69,7 @@ class EmbedConfiguration:
     trust_model: bool
     views: int | None = None
     augment: str | None = None
+    encoder_device: str = "auto"
     price_per_core_hour: float | None = None
     accelerator: str | None = None
 
@@ -93,6 +94,7 @@ class EmbedConfiguration:
             threads=self.threads or 0,
             timeout_seconds=self.image_timeout,
             trust_model=self.trust_model,
+            device=self.encoder_device,
         )
         commit = _commit_options(self, started_at)
         return EmbedGraph(
@@ -165,7 +167,11 @@ class EmbedGraph:
         announced = shards | AnnouncePlan(workspace=workspace, run_id=embed.run_id, count=images_of)
         contents = pipeline | IndexContents(table=embed.table, version=embed.version, directory=directory)
         workers = settle_workers(
-            pipeline.options, embed.specification, trust_model=embed.trust_model, accelerator=self.accelerator
+            pipeline.options,
+            embed.specification,
+            beside=embed.table,
+            trust_model=embed.trust_model,
+            accelerator=self.accelerator,
         )
         options = dataclasses.replace(embed, processes=workers.processes)
         results = announced | EmbedShards(options=options, contents=contents, hints=workers.hints)
@@ -263,6 +269,7 @@ class ScoreGraph:
         workers = settle_workers(
             pipeline.options,
             self.model.encoder if self.table is None else None,
+            beside=self.model.path,
             trust_model=score.trust_model,
             accelerator=self.accelerator,
         )

@@ -57,6 +57,7 @@ def settle_workers(
     options: PipelineOptions,
     specification: EncoderSpecification | None,
     *,
+    beside: str = "",
     trust_model: bool = False,
     accelerator: str | None = None,
 ) -> Workers:
@@ -65,6 +66,7 @@ def settle_workers(
     Args:
       options: Beam's, completed in place.
       specification: of the encoder; None where no network runs.
+      beside: table or model whose encoder it is.
       trust_model: loads models that carry code as well.
       accelerator: as Beam's hint has it.
 
@@ -85,7 +87,8 @@ def settle_workers(
     given = [hint.partition("=")[0] for hint in options.view_as(StandardOptions).resource_hints]
     if specification is not None and not {"min_ram", "minRam"}.intersection(given):
         cores = (machine and cores_of(machine)) or 1
-        hints["min_ram"] = f"{memory_mb(specification, cores, processes or cores, trust_model)}MB"
+        load_encoder(specification, trust_model=trust_model, beside=beside).encode(golden_images(specification))
+        hints["min_ram"] = f"{memory_mb(cores, processes or cores)}MB"
     return Workers(processes=processes, hints=hints)
 
 
@@ -99,9 +102,8 @@ def _check_accelerator(accelerator: str | None, runner: str) -> None:
         raise OptionError(f"--accelerator {accelerator} is for workers elsewhere; leave it out or name a --runner")
 
 
-def memory_mb(specification: EncoderSpecification, cores: int, processes: int, trust_model: bool = False) -> int:
-    """Returns what a machine needs: a process as it is measured here with the network, and an image a core."""
-    load_encoder(specification, trust_model=trust_model).encode(golden_images(specification))
+def memory_mb(cores: int, processes: int) -> int:
+    """Returns what a machine needs: processes such as this one, which has run the network, and an image a core."""
     return round(processes * peak_memory_mb() + cores * DEFAULT_LIMITS.max_memory / 1e6)
 
 

@@ -13,13 +13,13 @@ import apache_beam as beam
 from pyarrow import fs
 
 from transforms.encoders.calibration import calibration_facts, fetch_calibration
-from transforms.encoders.engines import golden_difference
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
 from transforms.errors import CommitError, PartError, TooManyFailuresError
 from transforms.files.filesystem import join, open_filesystem, write_atomically
 from transforms.files.runs import remove_directory
 from transforms.files.threads import map_in_threads
+from transforms.shards.comparison import compare_stored
 from transforms.shards.embedder import EmbedOptions
 from transforms.shards.record import allowed_failures, cost_of_work, summarise
 from transforms.shards.shard import ShardResult
@@ -112,7 +112,7 @@ def commit_features(
         "retracted": sum(gone.values()),
         "views": _describe_views(embed, results),
         "configuration": dict(options.configuration),
-        **_describe_encoder(embed, measured=record["embedded"] > record["resumed"]),
+        **_describe_encoder(embed, parts, record),
     }
     write_run_record(run_record_address(embed.table, options.run_id), record)
     workspace = Workspace(root=embed.table)
@@ -132,8 +132,8 @@ def _made_again(root: str, results: Sequence[ShardResult]) -> Iterator[None]:
         raise CommitError(f"{error}; nothing was published, run again: its images will be embedded anew") from error
 
 
-def _describe_encoder(embed: EmbedOptions, measured: bool) -> dict[str, Any]:
-    """Returns the encoder's part of a run record; ``measured`` against TensorFlow when it is loaded anyway."""
+def _describe_encoder(embed: EmbedOptions, parts: Sequence[Part], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the encoder's part of a run record; compared with TensorFlow when something was encoded."""
     specification = embed.specification
     described: dict[str, Any] = {
         "encoder": specification.name,
@@ -144,8 +144,10 @@ def _describe_encoder(embed: EmbedOptions, measured: bool) -> dict[str, Any]:
     if specification.calibration:
         fetch_calibration(specification, embed.table)
         described["calibration"] = calibration_facts(specification)
-    if measured:
-        described["cosine_to_tensorflow"] = golden_difference(specification, embed.trust_model)._asdict()
+    if record["embedded"] > record["resumed"]:
+        files = [join(embed.table, part.path) for part in parts]
+        work = sum(record["stage_seconds"].values())
+        described["cosine_to_tensorflow"] = compare_stored(specification, files, embed.roots, work, embed.trust_model)
     return described
 
 

@@ -3,12 +3,16 @@ from __future__ import annotations
 import json
 import pathlib
 
+import numpy as np
 import pytest
 
 from pipelines import embed, score, store, train
 from tests.photographs import write_folder
 from transforms.encoders import conversion, resolve
+from transforms.encoders.specification import EncoderSpecification
 from transforms.encoders.tensorflow_runtime import import_keras
+from transforms.shards import comparison
+from transforms.store.table import FeatureTable
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,26 @@ def test_int8_from_images_to_predictions(
     assert "by litert in int8 (calibrated on 32 images of the input" in err
     assert (record["engine"], record["precision"], record["calibration"]["images"]) == ("litert", "int8", 32)
     assert 0.99 < record["calibration"]["least"] <= record["calibration"]["mean"] < 1
+
+    compared = record["cosine_to_tensorflow"]
+    assert (compared["images"], compared["of"]) == (32, "the images of this run")
+    assert compared["with"] == "litert in float32", "a short run does not load TensorFlow"
+    assert 0.99 < compared["least"] <= compared["mean"] < 1
+
+    table = FeatureTable.open(record["table"])
+    asked: list[int] = []
+
+    def by_tensorflow(specification: EncoderSpecification, pixels: np.ndarray, _: bool) -> np.ndarray:
+        asked.append(len(pixels))
+        return resolve.load_encoder(conversion.reference(specification)).encode(pixels)
+
+    monkeypatch.setattr(comparison, "encode_by_tensorflow", by_tensorflow)
+    files = [file.uri for file in table.data_files()]
+    long = comparison.compare_stored(table.specification, files, [str(photos)], comparison.WORTH_SECONDS)
+    assert (asked, long["with"]) == ([32], "tensorflow")
+    np.testing.assert_allclose(long["mean"], compared["mean"], atol=1e-4)
+    elsewhere = comparison.compare_stored(table.specification, files, [str(tmp_path / "elsewhere")], 0.0)
+    assert elsewhere["of"] == "the golden images", "what cannot be read again is not compared"
 
     another_machine(2)
     write_folder(photos, per_label=5, first_seed=900)  # a listing that would draw another sample

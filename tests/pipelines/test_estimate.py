@@ -64,6 +64,7 @@ def test_an_estimate_leaves_nothing(photos: Path, tmp_path: Path, capsys: pytest
         (["--workers", "0"], "must be positive, got 0"),
         (["--price-per-hour", "-1"], "must be positive, got -1"),
         (["--runner=DataflowRunner"], "--runner=DataflowRunner is for a run; estimate takes --workers"),
+        (["--round-trip-ms", "-1"], "--round-trip-ms must be 0 or more, got -1"),
         (["--input", "/nowhere"], "/nowhere"),
     ],
 )

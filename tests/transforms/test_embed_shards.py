@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -94,3 +94,26 @@ def test_a_run_in_several_threads_loads_one_network(
 def test_processes_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch, processes: int, cores: int) -> None:
     monkeypatch.setattr(work, "usable_cores", lambda: 8)
     assert cores_of_process(processes) == cores
+
+
+def test_the_network_and_the_decoders_have_the_share_of_their_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int | None, int]] = []
+    load, lane = embedder.load_encoder, embedder.Lane
+
+    def load_and_tell(*arguments: Any, threads: int | None = None, **others: Any) -> Any:
+        seen.append((threads, 0))
+        return load(*arguments, threads=threads, **others)
+
+    def lane_and_tell(*, threads: int, **others: Any) -> Any:
+        seen.append((None, threads))
+        return lane(threads=threads, **others)
+
+    monkeypatch.setattr(work, "usable_cores", lambda: 8)
+    monkeypatch.setattr(embedder, "load_encoder", load_and_tell)
+    monkeypatch.setattr(embedder, "Lane", lane_and_tell)
+    photos = write_folder(tmp_path / "photos", per_label=1)
+    arguments = ["--input", str(photos), "--store", str(tmp_path / "store"), "--no-report"]
+    assert embed.main([*arguments, "--sdk_worker_parallelism=4"]) == 0
+    assert seen == [(2, 0), (None, 2)]

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transforms.encoders.encoder import Vectors
+from transforms.encoders.encoder import Pixels, Vectors
 from transforms.encoders.golden import golden_images
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import EncoderError
@@ -153,9 +153,31 @@ def convert_in_process(specification: EncoderSpecification, trust_model: bool, d
     Raises:
       EncoderError: the network cannot be loaded, or the process ended early; one line.
     """
+    _run_apart("convert", specification, trust_model, directory)
+
+
+def encode_by_tensorflow(specification: EncoderSpecification, pixels: Pixels, trust_model: bool = False) -> Vectors:
+    """Computes TensorFlow's own vectors of some images in a process of its own, which takes its memory with it.
+
+    Raises:
+      EncoderError: the network cannot be loaded, or the process ended early; one line.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        np.save(pathlib.Path(directory, "pixels.npy"), pixels)
+        _run_apart("encode", specification, trust_model, directory)
+        vectors: Vectors = np.load(pathlib.Path(directory, "vectors.npy"))
+        return vectors
+
+
+def _run_apart(task: str, specification: EncoderSpecification, trust_model: bool, directory: str) -> None:
     root = str(pathlib.Path(__file__).parents[2])
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join([root, *filter(None, sys.path)]))
-    request = {"specification": specification.to_json(), "trust_model": trust_model, "directory": directory}
+    request = {
+        "task": task,
+        "specification": specification.to_json(),
+        "trust_model": trust_model,
+        "directory": directory,
+    }
     command = [sys.executable, "-m", "transforms.encoders.conversion"]
     try:
         done = subprocess.run(
@@ -169,7 +191,7 @@ def convert_in_process(specification: EncoderSpecification, trust_model: bool, d
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise EncoderError(f"{specification.source} is not converted within {TIMEOUT_SECONDS} s") from None
+        raise EncoderError(f"{specification.source} is not loaded and converted within {TIMEOUT_SECONDS} s") from None
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         reason = lines[-1].strip()[:300] if lines else f"the converter ended with status {done.returncode}"
@@ -207,12 +229,23 @@ def convert(specification: EncoderSpecification, trust_model: bool, directory: p
     (directory / "network.tflite").write_bytes(data)
 
 
+def _encode(specification: EncoderSpecification, trust_model: bool, directory: pathlib.Path) -> None:
+    from transforms.encoders.frozen import load_frozen
+
+    encoder = load_frozen(reference(specification), trust_model)
+    np.save(directory / "vectors.npy", encoder.encode(np.load(directory / "pixels.npy")))
+
+
+TASKS = {"convert": convert, "encode": _encode}
+"""What the process of its own is asked for."""
+
+
 def main() -> int:
-    """Converts what standard input describes; the last line on standard error says what is wrong."""
+    """Does what standard input describes; the last line on standard error says what is wrong."""
     request = json.load(sys.stdin)
     specification = EncoderSpecification.from_json(request["specification"])
     try:
-        convert(specification, request["trust_model"], pathlib.Path(request["directory"]))
+        TASKS[request["task"]](specification, request["trust_model"], pathlib.Path(request["directory"]))
     except EncoderError as error:
         print(error, file=sys.stderr)
         return 1

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from transforms.encoders import openvino_engine
 from transforms.encoders.calibration import calibrate, calibration_facts
 from transforms.encoders.conversion import INT8, converted_network, reference
+from transforms.encoders.devices import DEVICES, has_gpu
 from transforms.encoders.difference import Difference, difference
 from transforms.encoders.encoder import Pixels
 from transforms.encoders.golden import golden_images
@@ -52,6 +53,7 @@ def choose_engine(
     find_table: FindTable = lambda _: None,
     draw_sample: Callable[[], Pixels] | None = None,
     trust_model: bool = False,
+    device: str = DEVICES[0],
 ) -> Choice:
     """Settles an encoder's engine and precision.
 
@@ -66,11 +68,16 @@ def choose_engine(
       find_table: gives the specification of the store's table for an encoder, which in int8 knows its calibration.
       draw_sample: gives ``uint8[N, height, width, 3]``, images of the collection, for a first calibration.
       trust_model: loads models that carry code as well.
+      device: one of DEVICES; on a GPU it is TensorFlow that computes.
 
     Raises:
-      EncoderError: an engine that is not installed, or does not compute in the precision.
+      EncoderError: an engine that is not installed, or does not compute in the precision or on the device.
     """
+    if device == "gpu" and engine == AUTO:
+        engine = "tensorflow"
     candidates = _candidates(specification, engine, precision)
+    if device == "gpu" and candidates[0].engine != "tensorflow":
+        raise EncoderError(f"--encoder-device gpu: {engine} computes on processors; leave out --engine")
     for candidate in candidates:
         found = find_table(candidate)
         if found is not None:
@@ -82,6 +89,8 @@ def choose_engine(
         except EncoderError as error:
             chosen, why = choose_engine(specification, find_table=find_table, trust_model=trust_model)
             return Choice(chosen, f"{first_line(error)}; {why}")
+    if engine == AUTO and device == "auto" and precision == "float32" and has_gpu():
+        return Choice(reference(specification), "TensorFlow finds a GPU")
     return _first_that_agrees(candidates, engine, trust_model)
 
 

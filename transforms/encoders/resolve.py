@@ -9,6 +9,7 @@ from typing import Any
 
 from transforms.encoders import efficientnet_lite0, frozen, litert, openvino_engine
 from transforms.encoders.calibration import fetch_calibration
+from transforms.encoders.devices import DEVICES, settle_device
 from transforms.encoders.encoder import Encoder
 from transforms.encoders.handle import Handle, Kind, parse_handle
 from transforms.encoders.network import Network, affine_range, probe
@@ -82,7 +83,12 @@ def resolve_encoder(
 
 
 def load_encoder(
-    specification: EncoderSpecification, *, trust_model: bool = False, threads: int | None = None, beside: str = ""
+    specification: EncoderSpecification,
+    *,
+    trust_model: bool = False,
+    threads: int | None = None,
+    beside: str = "",
+    device: str = DEVICES[0],
 ) -> Encoder:
     """Loads an encoder, once in a process; later calls and other threads get the same one.
 
@@ -91,6 +97,7 @@ def load_encoder(
       trust_model: loads models that carry code as well.
       threads: threads of one call of ``encode``, heeded if the engine can still be told.
       beside: address of the table or model that the specification belongs to, which keeps its int8 network.
+      device: one of DEVICES, for the engine tensorflow.
 
     Raises:
       EncoderError: an unknown engine, weights that have changed, or a model that does not load.
@@ -101,6 +108,8 @@ def load_encoder(
             if specification.engine not in ENGINES:
                 known = ", ".join(sorted(ENGINES))
                 raise EncoderError(f"there is no engine {specification.engine!r}, only {known}")
+            if specification.engine == "tensorflow":
+                settle_device(device)
             if specification.calibration and beside:
                 fetch_calibration(specification, beside)
             _LOADED[key] = ENGINES[specification.engine](specification, trust_model, threads)

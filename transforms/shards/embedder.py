@@ -41,6 +41,7 @@ class EmbedOptions:
       processes: of workers that share a machine; 0 for one a core.
       timeout_seconds: for one image.
       trust_model: load a model whose graph has operators outside the allow-list.
+      device: that the network runs on; one of transforms.encoders.devices.DEVICES.
     """
 
     table: str
@@ -55,6 +56,7 @@ class EmbedOptions:
     processes: int = 1
     timeout_seconds: float = 60.0
     trust_model: bool = False
+    device: str = "auto"
 
     def split_of(self, image: EncodedImage) -> str:
         """Returns the split of an image."""
@@ -90,7 +92,11 @@ class ShardEmbedder:
         """Loads what the first shard needs that is not finished; a night with nothing new needs no network."""
         options = self._options
         encoder = load_encoder(
-            options.specification, trust_model=options.trust_model, threads=self._work.cores, beside=options.table
+            options.specification,
+            trust_model=options.trust_model,
+            threads=self._work.cores,
+            beside=options.table,
+            device=options.device,
         )
         known: ContentIndex | None = None
         if options.version is not None:

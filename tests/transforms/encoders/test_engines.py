@@ -190,7 +190,9 @@ def test_a_damaged_cache_is_filled_again(small, cache):
     assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
 
 
-def test_the_converter_runs_in_a_process_of_its_own(small, tmp_path):
+def test_the_converter_runs_in_a_process_of_its_own(small, images, tmp_path):
+    expected = resolve.load_encoder(small).encode(images)
+    np.testing.assert_allclose(conversion.encode_by_tensorflow(on(small, "litert"), images), expected, rtol=1e-5)
     IN_PROCESS(small, False, str(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["golden.npy", "network.tflite"]
     with pytest.raises(EncoderError, match="have changed"):
