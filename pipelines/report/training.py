@@ -46,6 +46,11 @@ SCORES = 1_000_000
 
 PICTURES, GALLERY = 60, 12
 
+_SPLITS = {
+    "test": "the test split that it has not seen",
+    "validation": "the validation split, which has chosen its settings and temperature: a test split is harder",
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trained:
@@ -97,7 +102,7 @@ def training_page(trained: Trained) -> Page:
     return Page(
         run_id=trained.digest,
         title=f"Training: {percent(figures['accuracy'])} right",
-        kicker=f"Training of {name}, version {version}, measured on the {split} split that it has not seen",
+        kicker=f"Training of {name}, version {version}, measured on {_SPLITS[split]}",
         verdict=verdict(overall),
         against=[comparison_verdict(compared)] if compared else [],
         findings=weak_spots(found) if found else [],

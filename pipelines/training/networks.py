@@ -26,7 +26,8 @@ from transforms.errors import EncoderError
 ENCODER = "encoder"
 """Where a model directory keeps an encoder of its own: ``encoder.keras``, or ``encoder/`` for a SavedModel."""
 
-_METADATA = "metadata.json"  # of an archive of Keras
+_METADATA, _CONFIG = "metadata.json", "config.json"  # of an archive of Keras
+_SHARED = re.compile(rb'("shared_object_id": )(\d+)')
 
 # What the layers of one block have in common in the names of keras.applications, TF Hub and the default encoder.
 _BLOCK = re.compile(r"^.*?(block_?\d+[a-z]?|expanded_conv_\d+|mixed_?\d+[a-z]?)(?![a-z0-9])")
@@ -149,7 +150,7 @@ def _keras_encoder(model: Any) -> TrainableEncoder:
     def save(directory: str) -> str:
         path = os.path.join(directory, f"{ENCODER}.keras")
         model.save(path)
-        _drop_dates(path)
+        _make_reproducible(path)
         return path
 
     return TrainableEncoder(
@@ -162,14 +163,17 @@ def _keras_encoder(model: Any) -> TrainableEncoder:
     )
 
 
-def _drop_dates(path: str) -> None:
-    """Writes an archive of Keras again without the time it was saved at, so that equal weights have equal bytes."""
+def _make_reproducible(path: str) -> None:
+    """Writes an archive of Keras again without date and addresses in memory, so that equal weights have one file."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in sorted(archive.namelist())}
-    if _METADATA in members:
-        fields = json.loads(members[_METADATA])
-        fields.pop("date_saved", None)
-        members[_METADATA] = json.dumps(fields, sort_keys=True).encode()
+    fields = json.loads(members[_METADATA])
+    fields.pop("date_saved", None)
+    members[_METADATA] = json.dumps(fields, sort_keys=True).encode()
+    numbers: dict[bytes, int] = {}  # Keras names an object that several layers share by its place in memory
+    members[_CONFIG] = _SHARED.sub(
+        lambda found: found[1] + str(numbers.setdefault(found[2], len(numbers))).encode(), members[_CONFIG]
+    )
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
             archive.writestr(zipfile.ZipInfo(name), data)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +162,16 @@ def test_a_cnn_has_modules_of_convolution_relu_and_pooling() -> None:
     assert kinds == ["InputLayer", "Rescaling", *module, *module, "Flatten", "Dropout", "Dense", "Dropout", "Dense"]
     assert encoder.dimension == 16
     assert [len(block) for block in encoder.blocks] == [2, 2, 2, 2]
+
+
+def test_an_encoder_is_saved_without_dates_and_addresses_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "again").mkdir()
+    encoder = build_cnn(16, 16, CnnSettings(filters=4, hidden_units=(8,)), 0.0, 0)
+    first, again = (Path(encoder.save(str(place))) for place in (tmp_path, tmp_path / "again"))
+    assert first.read_bytes() == again.read_bytes()
+    with zipfile.ZipFile(first) as archive:
+        assert {info.date_time[0] for info in archive.infolist()} == {1980}
+        assert b"date_saved" not in archive.read("metadata.json")
+        shared = re.findall(rb'"shared_object_id": (\d+)', archive.read("config.json"))
+    assert shared
+    assert max(map(int, shared)) < len(shared), "another process would have other addresses"
