@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,7 +20,10 @@ from transforms.encoders.specification import EncoderSpecification
 from transforms.encoders.tensorflow_runtime import without_chatter
 
 CORRECTION_IMAGES = 32
-"""Calibration images over which the layers' means are compared; more of them change nothing."""
+"""Calibration images over which the layers' means are compared at most; more of them change nothing."""
+
+CORRECTION_SECONDS = 60.0
+"""That the comparison may take, about; a large network has fewer images, or none."""
 
 Means = dict[str, npt.NDArray[np.float32]]
 """Mean of each channel, by the tensor's name."""
@@ -69,6 +73,13 @@ def _correct_biases(original: bytes, quantised: bytes, samples: Sequence[Any], i
 
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(quantised))
     graph = model.subgraphs[0]
+    started = time.perf_counter()
+    _channel_means(quantised, images[:1], [])
+    layers = sum(_int32_bias(graph, operator) is not None for operator in graph.operators)
+    affordable = int(CORRECTION_SECONDS / max(layers, 1) / (time.perf_counter() - started))
+    if not affordable:
+        return quantised
+    samples, images = samples[:affordable], images[:affordable]
     expected = _channel_means(original, samples, [tensor.name.decode() for tensor in graph.tensors])
     for operator in graph.operators:
         bias = _int32_bias(graph, operator)

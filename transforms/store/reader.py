@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from transforms.files.filesystem import open_filesystem
@@ -27,6 +26,9 @@ from transforms.store.read import (
     read_row_group,
 )
 from transforms.store.schema import feature_schema
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 
 def open_features(
@@ -101,6 +103,8 @@ class FeatureSet:
 
         Labels and attributes cannot be filtered by an expression, so they cost a pass over these columns here.
         """
+        import pyarrow.dataset as ds  # which takes pandas in, half a second, where that is installed
+
         system, _ = open_filesystem(self.path)
         paths = [open_filesystem(file.uri)[1] for file in self.files]
         schema = self.schema.remove_metadata()
