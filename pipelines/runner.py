@@ -187,8 +187,9 @@ def submit_pipeline(build: Build, beam_args: Sequence[str]) -> str:
 def _pipeline(build: Build, beam_args: Sequence[str]) -> beam.Pipeline:
     options = check_runner(beam_args)
     options.view_as(SetupOptions).save_main_session = False
+    if works_here(options):
+        _quieten("apache_beam", "apache_beam.utils.subprocess_server")
     if is_local(options):
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what fails is raised here, once
         # Named by string, Beam would first try a runner that it downloads.
         pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
     else:
@@ -246,18 +247,31 @@ def _job_server(pipeline: beam.Pipeline) -> Iterator[None]:
     if not isinstance(runner, PortableRunner) or options.view_as(PortableOptions).job_endpoint:
         yield
         return
-    logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)
     try:
         server = runner.default_job_server(options)
         server.start()  # on the main thread, since it sets a handler of signals
     except Exception as error:
         raise errors.OptionError(f"Beam's job server does not start: {error}") from error
     runner.default_job_server = lambda _: server
+    if works_here(options):
+        _quieten("PrismJobServer")  # whose level it set itself when it started
     try:
         yield
     finally:
         threading.excepthook = _tell_unless_cut_off
         server.stop()
+
+
+def _quieten(*loggers: str) -> None:
+    """Leaves out what Beam logs of a failure, which is raised here, once; HELIOGRAPH_TRACEBACK=1 keeps it."""
+    if not os.environ.get("HELIOGRAPH_TRACEBACK"):
+        for name in loggers:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger().addFilter(_not_of_a_job)
+
+
+def _not_of_a_job(record: logging.LogRecord) -> bool:
+    return record.module != "portable_runner"
 
 
 def _tell_unless_cut_off(thread: threading.ExceptHookArgs) -> None:

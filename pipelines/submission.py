@@ -20,4 +20,7 @@ def print_submitted(job: str, run_id: str, record: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"job": job, "run_id": run_id, "record": record}), flush=True)
         return
-    print(f"submitted: {f'job {job}' if job else 'the job'}, run {run_id}\nwhen it is done: {record}", flush=True)
+    said = (
+        f"submitted: job {job}" if job else "built: the job, which --template_location or --dry_run leaves to another"
+    )
+    print(f"{said}\nwhen it is done, run {run_id}: {record}", flush=True)

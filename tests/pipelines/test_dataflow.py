@@ -85,6 +85,9 @@ def test_a_command_leaves_and_the_job_publishes(
     with serve(service) as flags:
         assert embed.main([*call, *flags, "--dry-run"]) == 0
         assert json.loads(capsys.readouterr().out)["new"] == 21
+        assert embed.main([*call, *flags, "--dry_run=True", "--no-wait"]) == 0
+        assert json.loads(capsys.readouterr().out)["job"] == ""
+        assert not service.jobs
         assert embed.main([*call, *flags, "--no-wait", "--machine_type=n2-standard-4", "--labels=team=photos"]) == 0
     submitted = json.loads(capsys.readouterr().out)
     with pytest.raises(FileNotFoundError):
@@ -142,7 +145,7 @@ def test_the_template_s_launcher_submits_and_leaves(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "submitted: " in done.stdout
+    assert done.stdout.startswith("built: the job, which --template_location or --dry_run leaves to another\n")
     job = json.loads(read(job_file))
     (pool,) = job["environment"]["workerPools"]
     assert pool["machineType"] == "n2-standard-8"

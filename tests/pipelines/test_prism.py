@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import conformance
+from pipelines import conformance, embed
 
 pytestmark = pytest.mark.slow
 
@@ -29,3 +29,18 @@ def test_prism_conforms(prism: str, tmp_path: Path, capfd: pytest.CaptureFixture
     assert status == 0, printed.err
     assert {check["verdict"] for check in json.loads(printed.out)["checks"]} == {"same"}
     assert "Traceback" not in printed.err
+
+
+def test_what_fails_on_prism_is_our_own_error(
+    prism: str, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"uri\n{photos}/disc/0000.jpg\n{photos}/none.jpg\n")
+    call = ["--input", str(manifest), "--input-root", str(photos), "--store", str(tmp_path / "store"), "--no-report"]
+    flags = ["--runner=PrismRunner", f"--prism_location={prism}", "--max-failures=0"]
+    assert embed.main([*call, *flags]) == 1
+    printed = capfd.readouterr()
+    assert printed.err.splitlines()[-1].startswith(
+        "heliograph: 1 of 2 images failed, more than --max-failures 0 allows"
+    )
+    assert "2 images listed = 1 embedded + 0 reused + 1 failed" in printed.out, "what could be embedded is published"
