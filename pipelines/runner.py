@@ -14,6 +14,7 @@ import apache_beam as beam
 import grpc
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     DirectOptions,
     FlinkRunnerOptions,
     PipelineOptions,
@@ -247,6 +248,7 @@ def _job_server(pipeline: beam.Pipeline) -> Iterator[None]:
     if not isinstance(runner, PortableRunner) or options.view_as(PortableOptions).job_endpoint:
         yield
         return
+    options.view_as(DebugOptions).add_experiment("disable_prism_server_singleton")  # or flags of a run before count
     try:
         server = runner.default_job_server(options)
         server.start()  # on the main thread, since it sets a handler of signals
