@@ -39,12 +39,14 @@ def summarise(record: Mapping[str, Any]) -> str:
     shown = ", ".join(labels[:_SHOWN]) + (" …" if len(labels) > _SHOWN else "")
     news = "" if record["made"] else ": nothing new, the same data and configuration made it before"
     lines = [f"model: {record['model']}{news}", f"{len(labels)} labels: {shown}"]
+    ranked = metrics.get("decision") and not metrics.get("several_labels")
+    of_what = " of the most probable label" if ranked else ""  # the answers follow with the decision
     for name in ("validation", "test"):
         figures = metrics[name]
         if figures:
             low, high = figures["accuracy_interval"]
             lines.append(
-                f"{name}: accuracy {figures['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, majority "
+                f"{name}: accuracy{of_what} {figures['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, majority "
                 f"class {figures['majority_accuracy']:.3f}) on {figures['rows']:,} images"
             )
     lines.append(describe_calibration(metrics["temperature_scaling"]))

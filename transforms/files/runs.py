@@ -149,9 +149,12 @@ def split_ranges(runs: Sequence[Run], rows: int | None = None) -> Iterator[KeyRa
 
 def read_range(runs: Sequence[Run], keys: KeyRange, schema: pa.Schema) -> pa.Table:
     """Reads the rows of a range from every run, sorted by key; rows of one key keep the order of the runs."""
-    threads = LOCAL_THREADS if all(is_local(run.address) for run in runs) else REMOTE_THREADS
-    with ThreadPoolExecutor(threads) as pool:
-        pieces = list(pool.map(lambda run: _read_piece(run, keys, schema), runs))
+    if len(runs) == 1:  # a look-up, which a thread would make longer
+        pieces = [_read_piece(runs[0], keys, schema)]
+    else:
+        threads = LOCAL_THREADS if all(is_local(run.address) for run in runs) else REMOTE_THREADS
+        with ThreadPoolExecutor(threads) as pool:
+            pieces = list(pool.map(lambda run: _read_piece(run, keys, schema), runs))
     rows = pa.concat_tables([schema.empty_table(), *(piece for piece in pieces if piece is not None)])
     del pieces
     return rows.take(np.argsort(keys_of(rows), kind="stable"))
