@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks import jobs, measurements, page, photographs
+from benchmarks import jobs, measurements, page, photographs, processes
 from transforms.encoders.conversion import INT8, converted_network
 from transforms.encoders.engines import PRECISIONS, choose_engine
 from transforms.encoders.resolve import DEFAULT, resolve_encoder
@@ -157,7 +157,10 @@ def run(flags: argparse.Namespace) -> None:
     try:
         converted_network(resolve_encoder(DEFAULT))  # whoever starts is to find the conversion there
         for name in flags.only:
-            STEPS[name](bench)
+            try:
+                STEPS[name](bench)
+            except processes.Failed as error:
+                bench.miss(f"the rest of {name}", str(error).strip().splitlines()[-1][-200:])
             bench.figures["about"].setdefault("step_seconds", {})[name] = round(time.time() - started)
             bench.save()
     finally:
