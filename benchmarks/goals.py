@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -55,8 +56,8 @@ class Goal:
 
 
 def number(value: float, digits: int) -> str:
-    """Returns a number as the page has it."""
-    return f"{value:,.{digits}f}"
+    """Returns a number as the page has it; infinite is what was never reached."""
+    return f"{value:,.{digits}f}" if math.isfinite(value) else "never"
 
 
 def spread(values: Sequence[float], digits: int) -> str:

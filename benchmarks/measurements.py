@@ -155,7 +155,7 @@ def measure_heads(bench: Bench) -> None:
     output = processes.run(script, environment={"PYTHONPATH": path}, timeout=900).output
     for line in output.splitlines():
         if found := re.match(r"round \d+ (.+?): ([\d.]+|inf) s to ", line):
-            bench.add("heads", found[1], {"seconds": float(found[2])})
+            bench.add("heads", found[1], {"seconds": "inf" if found[2] == "inf" else float(found[2])})
         elif found := re.match(r"(.+?): not run, (.+)", line):
             bench.miss(f"head by {found[1]}", found[2])
 
