@@ -144,12 +144,12 @@ class _Tree:
             if pid in self._others:
                 continue
             try:
-                ours = self._sign in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+                environment = Path(f"/proc/{pid}/environ").read_bytes()
             except OSError:
                 continue
-            if ours:
+            if self._sign in environment.split(b"\0"):
                 found.append(pid)
-            else:
+            elif environment:  # one that is just being started has none yet
                 self._others.add(pid)
         return found
 
