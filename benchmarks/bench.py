@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -114,9 +115,9 @@ STEPS: dict[str, Callable[[Bench], None]] = {
     "large": measurements.measure_large,
     "overhead": measurements.measure_overhead,
     "stored": measurements.measure_stored,
-    "heads": measurements.measure_heads,
     "growth": measurements.measure_growth,
     "profile": measurements.measure_profile,
+    "heads": measurements.measure_heads,
 }
 
 
@@ -142,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(flags: argparse.Namespace) -> None:
     """Measures the steps that were asked for; the figures of the others stay."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended; what was measured so far is kept"))
     started = time.time()
     known = json.loads(flags.results.read_text()) if flags.results.exists() else {}
     figures = {name: value for name, value in known.items() if name not in flags.only}

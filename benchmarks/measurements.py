@@ -150,14 +150,19 @@ def measure_heads(bench: Bench) -> None:
     """Fitting the plain head against Keras, PyTorch and scikit-learn; PyTorch comes from its peer environment."""
     torch = sorted((bench.environments / "torch" / "lib").glob("python*/site-packages"))
     path = os.pathsep.join([str(processes.ROOT), *map(str, torch)])
-    size = ["--rows", "4000", "--classes", "10"] if bench.quick else []
-    script = [sys.executable, "-m", "benchmarks.fit_head", "--rounds", str(bench.rounds), *size]
-    output = processes.run(script, environment={"PYTHONPATH": path}, timeout=900).output
-    for line in output.splitlines():
-        if found := re.match(r"round \d+ (.+?): ([\d.]+|inf) s to ", line):
-            bench.add("heads", found[1], {"seconds": "inf" if found[2] == "inf" else float(found[2])})
-        elif found := re.match(r"(.+?): not run, (.+)", line):
-            bench.miss(f"head by {found[1]}", found[2])
+    rows, classes = (4_000, 10) if bench.quick else (100_000, 100)
+    script = (
+        "import json\n"
+        "from benchmarks.fit_head import Problem, compare\n"
+        f"for found in compare(Problem({rows}, 1280, {classes}), {bench.rounds}, 0.01):\n"
+        "    print(json.dumps(found | {'seconds': str(round(found.get('seconds', 0), 3))}), flush=True)\n"
+    )
+    measured = processes.run([sys.executable, "-c", script], environment={"PYTHONPATH": path}, timeout=900)
+    for found in map(json.loads, measured.output.splitlines()):
+        if "missing" in found:
+            bench.miss(f"head by {found['way']}", found["missing"])
+        else:
+            bench.add("heads", found["way"], {name: found[name] for name in ("seconds", "least", "passes")})
 
 
 def measure_growth(bench: Bench) -> None:
