@@ -19,12 +19,12 @@ from transforms.encoders.resolve import DEFAULT, resolve_encoder
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
 
-SIZES = {photographs.SMALL: (5_000, 400), photographs.MIDDLE: (64, 24), photographs.LARGE: (160, 10)}
+SIZES = {photographs.SMALL: (3_000, 400), photographs.MIDDLE: (64, 24), photographs.LARGE: (128, 10)}
 """Photographs of a size, and how many of them are distinct pictures."""
 
-OUR_IMAGES = {"litert float32": 5_000, "openvino bfloat16": 3_000, "litert int8": 3_000}
-PEER_IMAGES = {(jobs.SAME, "Ray Data"): 5_000, (jobs.SAME, "Daft"): 5_000}
-OTHER_IMAGES = {jobs.OURS: 1_500, jobs.SAME: 2_000, jobs.RECOMMENDED: 800}
+OUR_IMAGES = {"litert float32": 3_000, "openvino bfloat16": 2_500, "litert int8": 2_500}
+PEER_IMAGES = {(jobs.SAME, "Ray Data"): 3_000, (jobs.SAME, "Daft"): 3_000}
+OTHER_IMAGES = {jobs.OURS: 1_200, jobs.SAME: 1_200, jobs.RECOMMENDED: 600}
 
 
 def module(name: str, *words: str, environment: dict[str, str] | None = None, timeout: float = 600) -> Any:
@@ -41,7 +41,7 @@ def measure_parts(bench: Bench) -> None:
         ways.append((f"decode {size}", ["decode", "--images", photos]))
         ways.append((f"decode {size} in full", ["decode", "--images", photos, "--exact"]))
     photos = str(bench.photographs(photographs.SMALL, *SIZES[photographs.SMALL]))
-    some = str(bench.photographs(photographs.SMALL, 1_000, 0))
+    some = str(bench.photographs(photographs.SMALL, 800, 0))
     cores = len(os.sched_getaffinity(0))
     for engine, precision in bench.engines():
         words = ["--engine", engine, "--precision", precision]
@@ -53,7 +53,7 @@ def measure_parts(bench: Bench) -> None:
         ways.append((f"loop {engine} {precision}", ["loop", "--images", some, *words, *output]))
     for name, words in bench.in_turn(ways):
         try:
-            bench.add("parts", name, module("parts", *words, "--seconds", "0.2" if bench.quick else "1.5"))
+            bench.add("parts", name, module("parts", *words, "--seconds", "0.2" if bench.quick else "1.2"))
         except processes.Failed as error:
             bench.miss(name, str(error)[-200:])
 
