@@ -129,7 +129,8 @@ def _check_labels(start: ModelDirectory, splits: Splits) -> None:
     """
     more, fewer = sorted(set(splits.labels) - set(start.labels)), sorted(set(start.labels) - set(splits.labels))
     if more or fewer:
-        what = f"the images have {more[:5]} too" if more else f"no training image is of {fewer[:5]}"
+        parts = [f"the images have {more[:5]} too"] if more else []
+        what = ", and ".join([*parts, f"no training image is of {fewer[:5]}"] if fewer else parts)
         raise ModelError(
             f"{start.path} tells {len(start.labels)} classes apart, and {what}; embed these images and "
             "`heliograph train` on them first, then fine-tune that model"

@@ -182,3 +182,7 @@ def test_images_of_other_classes_are_refused(start: Path, photos: Path, tmp_path
     status, _, err = run(*words, *SPLIT)
     assert status == 2
     assert "tells 2 classes apart, and the images have ['ring'] too" in err
+    (other / "stripes").rename(other / "bars")
+    status, _, err = run("--input", other, "--start", start / "1", "--model", tmp_path / "m", *SPLIT)
+    assert status == 2
+    assert "the images have ['bars', 'ring'] too, and no training image is of ['disc', 'stripes']" in err
