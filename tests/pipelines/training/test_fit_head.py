@@ -220,6 +220,15 @@ def test_the_two_solvers_reach_the_same_validation_loss(l2: float | None) -> Non
     assert losses[0] < 1.0
 
 
+def test_a_rate_that_anneals_reaches_the_same_validation_loss() -> None:
+    train, held = examples(4800, 7, dimension=12, distance=1.0), examples(600, 8, dimension=12, distance=1.0)
+    annealed = FitSettings(l2_regularizer=0.001, learning_rate_schedule="anneal", batch_size=32)
+    constant = FitSettings(l2_regularizer=0.001, solver="adam", learning_rate=0.003, train_epochs=30)
+    losses = [fit_head(train, held, LABELS, settings).validation_loss for settings in (annealed, constant)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+    assert losses[0] < 1.0
+
+
 def test_what_the_direct_solver_cannot_fit_goes_to_adam() -> None:
     assert FitSettings().plain
     assert not FitSettings(dropout_rate=0.1).plain
