@@ -1,6 +1,6 @@
-"""How much memory a manifest of many rows takes: to list it, and to plan it with the in-process runner.
+"""How much memory a manifest of many rows takes: to list it, and to plan it with the in-process runner or another.
 
-python -m benchmarks.manifest_memory --rows 10000000 [--plan]
+python -m benchmarks.manifest_memory --rows 10000000 [--plan [Beam's flags]]
 """
 
 from __future__ import annotations
@@ -27,11 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--plan", action="store_true", help="plan the shards too")
-    flags = parser.parse_args(argv)
+    flags, beam_args = parser.parse_known_args(argv)
     with tempfile.TemporaryDirectory() as directory:
         sources = recognise(str(write_manifest(Path(directory) / "manifest.csv", flags.rows)))
         before, started = peak_memory_mb(), time.perf_counter()
-        images = plan(sources, Path(directory)) if flags.plan else sum(1 for s in sources for _ in s.list_images())
+        images = (
+            plan(sources, Path(directory), beam_args)
+            if flags.plan
+            else sum(1 for s in sources for _ in s.list_images())
+        )
         seconds = time.perf_counter() - started
     figures = {"images": images, "seconds": round(seconds, 1), "before_mb": before, "peak_mb": peak_memory_mb()}
     print(json.dumps({"what": "plan" if flags.plan else "list", **figures}))
@@ -46,7 +50,7 @@ def write_manifest(path: Path, rows: int) -> Path:
     return path
 
 
-def plan(sources: Sequence[Source], directory: Path) -> int:
+def plan(sources: Sequence[Source], directory: Path, beam_args: Sequence[str]) -> int:
     """Runs list and plan; returns the number of images in the shards."""
 
     def build(pipeline: beam.Pipeline) -> None:
@@ -55,7 +59,7 @@ def plan(sources: Sequence[Source], directory: Path) -> int:
         total = shards | beam.Map(images_of) | beam.CombineGlobally(sum) | beam.Map(str)
         _ = total | beam.io.WriteToText(f"{directory}/total", num_shards=1, shard_name_template="")
 
-    runner.run_pipeline(build, [])
+    runner.run_pipeline(build, beam_args)
     return int((directory / "total").read_text())
 
 

@@ -25,7 +25,7 @@ HOME = os.environ.get("HELIOGRAPH_FLINK", "")
 pytestmark = pytest.mark.skipif(not HOME, reason="make test-flink")
 
 CELLS = 1200
-TIMEOUT = 300
+TIMEOUT = 420
 RUN_COLUMNS = ("event_timestamp", "created", "run_id")
 
 
