@@ -75,6 +75,7 @@ def _generated(rows: int = 2624, dimension: int = 1280) -> Splits:
         split: Features(
             embeddings=vectors[part],
             image_ids=[str(row) for row in part],
+            image_uris=[str(row) for row in part],
             sha256=[str(row) for row in part],
             labels=[(str(names[row]),) for row in part],
             groups=[""] * len(part),
