@@ -225,9 +225,9 @@ def span(values: list[float | None], digits: int) -> str:
 
 
 def curves_svg(title: str, panels: Sequence[tuple[str, Sequence[Run]]]) -> str:
-    """Returns the panels side by side, with one scale of accuracy."""
+    """Returns the panels side by side, with one scale of accuracy, down to the lowest after an epoch of training."""
     lines = [line for _, runs in panels for run in runs for line in run]
-    values = [value for line in lines for value in line[1:] if value is not None]
+    values = [value for line in lines if line[0] for value in line[1:] if value is not None]
     low = int(min(values) * 10) / 10
     width = _WIDTH * len(panels)
     drawn = "".join(
@@ -246,7 +246,7 @@ def _panel(name: str, runs: Sequence[Run], low: float) -> str:
 
     def place(epoch: int, value: float) -> str:
         x = _EDGE + epoch / last * (_WIDTH - _EDGE - 16)
-        y = _HEIGHT - _EDGE - (value - low) / (1 - low) * (_HEIGHT - 2 * _EDGE)
+        y = _HEIGHT - _EDGE - (max(value, low) - low) / (1 - low) * (_HEIGHT - 2 * _EDGE)
         return f"{x:.1f},{y:.1f}"
 
     parts = [f'<text x="{_EDGE}" y="16" font-weight="bold">{name}</text>']
