@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 
+from transforms.encoders.difference import difference
 from transforms.encoders.encoder import Pixels, Vectors, check_pixels
+from transforms.encoders.folding import fold_batch_norms
+from transforms.encoders.golden import golden_images
 from transforms.encoders.network import Network, encode_images
 from transforms.encoders.networks import open_again
 from transforms.encoders.specification import EncoderSpecification
@@ -15,6 +19,9 @@ from transforms.errors import EncoderError
 
 MAX_CONSTANT_BYTES = 1_800_000_000
 """Constants live in a protocol buffer, which ends at 2 GiB; larger networks keep their variables."""
+
+LEAST_FOLDED_COSINE = 0.999999
+"""With the vector of the same golden image before BatchNorm was folded: what is demanded of each."""
 
 
 class FrozenEncoder:
@@ -25,7 +32,7 @@ class FrozenEncoder:
 
     def __init__(self, specification: EncoderSpecification, network: Network) -> None:
         self.specification = specification
-        self._function = freeze(specification, network)
+        self._function = _folded(specification, freeze(specification, network))
         # What could not be turned into constants lives as long as the network does.
         self._network = network if self._function.captured_inputs else None
         self._constant = import_tensorflow().constant
@@ -39,9 +46,7 @@ class FrozenEncoder:
         check_pixels(pixels, self.specification)
         if not len(pixels):
             return np.zeros((0, self.specification.dimension), np.float32)
-        output = self._function(self._constant(pixels))
-        vectors: Vectors = (output[0] if isinstance(output, list | tuple) else output).numpy()
-        return vectors
+        return _vectors(self._function(self._constant(pixels)))
 
 
 def load_frozen(
@@ -100,3 +105,25 @@ def freeze(
     if held > MAX_CONSTANT_BYTES:
         return traced
     return convert_variables_to_constants_v2(traced, lower_control_flow=False)
+
+
+def _folded(specification: EncoderSpecification, function: Any) -> Any:
+    """The function with its BatchNorm folded, or as it is where that fails or gives other vectors."""
+    try:
+        folded = fold_batch_norms(function)
+        if folded is function:
+            return function
+        images = import_tensorflow().constant(golden_images(specification))
+        least = difference(_vectors(folded(images)), _vectors(function(images))).least
+        reason = f"the vectors would have cosine {least:.6f}"
+    except loading_errors() as error:
+        least, reason = 0.0, first_line(error)
+    if least >= LEAST_FOLDED_COSINE:
+        return folded
+    logging.getLogger(__name__).warning("%s: BatchNorm is not folded: %s", specification.source, reason)
+    return function
+
+
+def _vectors(output: Any) -> Vectors:
+    vectors: Vectors = (output[0] if isinstance(output, list | tuple) else output).numpy()
+    return vectors
