@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.encoders.encoder import Encoder
+from transforms.encoders.engines import on_engine
 from transforms.encoders.resolve import DEFAULT, load_encoder, resolve_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.images.decode import decode_image
@@ -60,7 +61,7 @@ def main() -> None:
 
 def specify(engine: str, precision: str, store: str | None) -> EncoderSpecification:
     """Returns the default encoder on an engine; in int8 with the calibration of a store's table."""
-    specification = dataclasses.replace(resolve_encoder(DEFAULT), engine=engine, precision=precision)
+    specification = on_engine(resolve_encoder(DEFAULT), engine, precision)
     return (find_encoder(store, specification) if store else None) or specification
 
 

@@ -10,7 +10,6 @@ docs/engines.md. Needs elpv-dataset (`make data`) and Debian's dataset-fashion-m
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import gzip
 import hashlib
 import io
@@ -28,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from pipelines.demo import data_directory, read_cells
 from transforms.encoders.calibration import SAMPLE_IMAGES, calibrate
 from transforms.encoders.difference import difference
-from transforms.encoders.engines import PRECISIONS
+from transforms.encoders.engines import PRECISIONS, on_engine
 from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.images.decode import decode_image
@@ -109,7 +108,7 @@ def main() -> None:
         print(f"| {task.name} | tensorflow | float32 | {rate:.0f} | 1 | 1 | {probe(expected, task):.3f} |", flush=True)
         generator = np.random.default_rng(0)
         for engine, precision in [(e, p) for e, known in PRECISIONS.items() for p in known if e != "tensorflow"]:
-            specification = dataclasses.replace(plain, engine=engine, precision=precision)
+            specification = on_engine(plain, engine, precision)
             if precision == "int8":
                 sample = generator.choice(task.fitted, min(SAMPLE_IMAGES, task.fitted), replace=False)
                 specification = calibrate(specification, task.pixels[np.sort(sample)])

@@ -70,7 +70,9 @@ def cache_directory() -> pathlib.Path:
 
 def reference(specification: EncoderSpecification) -> EncoderSpecification:
     """Returns the same encoder computed by TensorFlow in float32, to which every other engine is compared."""
-    return dataclasses.replace(specification, engine="tensorflow", precision="float32", calibration="")
+    return dataclasses.replace(
+        specification, engine="tensorflow", precision="float32", calibration="", bias_correction=False
+    )
 
 
 def network_directory(specification: EncoderSpecification) -> pathlib.Path:

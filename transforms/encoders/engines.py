@@ -79,10 +79,11 @@ def choose_engine(
     if device == "gpu" and candidates[0].engine != "tensorflow":
         raise EncoderError(f"--encoder-device gpu: {engine} computes on processors; leave out --engine")
     for candidate in candidates:
-        found = find_table(candidate)
-        if found is not None:
-            _require_installed(found)
-            return Choice(found, "the engine of the table")
+        for known in dict.fromkeys((candidate, dataclasses.replace(candidate, bias_correction=False))):
+            found = find_table(known)
+            if found is not None:
+                _require_installed(found)
+                return Choice(found, "the engine of the table")
     if precision == INT8:
         try:
             return _calibrated(candidates[0], draw_sample, trust_model)
@@ -142,7 +143,13 @@ def _candidates(specification: EncoderSpecification, engine: str, precision: str
     if not engines:
         able = " or ".join(name for name, precisions in PRECISIONS.items() if precision in precisions)
         raise EncoderError(f"--engine {engine} does not compute in {precision}; {able} does")
-    return [dataclasses.replace(specification, engine=name, precision=precision) for name in engines]
+    return [on_engine(specification, name, precision) for name in engines]
+
+
+def on_engine(specification: EncoderSpecification, engine: str, precision: str = "float32") -> EncoderSpecification:
+    """Returns the same encoder on an engine, as it is computed in new tables."""
+    corrected = precision == "bfloat16"
+    return dataclasses.replace(specification, engine=engine, precision=precision, bias_correction=corrected)
 
 
 def golden_difference(specification: EncoderSpecification, trust_model: bool = False) -> Difference:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from transforms.encoders.bias_correction import correct_biases, mean_inputs
 from transforms.encoders.conversion import converted_network
 from transforms.encoders.encoder import Pixels, Vectors
+from transforms.encoders.golden import golden_images
 from transforms.encoders.interpreters import Interpret, InterpretedEncoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import EncoderError
@@ -42,7 +44,7 @@ def load_openvino(
     if not is_installed():
         raise EncoderError("the engine openvino is not installed; pip install 'heliograph[openvino]'")
     path = str(converted_network(specification, trust_model).path)
-    compiled = _compile(path, PRECISIONS[specification.precision], threads or usable_cores())
+    compiled = _compile(specification, path, threads or usable_cores())
 
     def new_interpreter() -> Interpret:
         request = compiled.create_infer_request()
@@ -55,17 +57,22 @@ def load_openvino(
     return InterpretedEncoder(specification, new_interpreter, threads)
 
 
-def _compile(path: str, precision: str, threads: int) -> Any:
+def _compile(specification: EncoderSpecification, path: str, threads: int) -> Any:
     """One stream a thread; pinning is off, since it puts the streams of every process on the same cores."""
     settings = {
         "NUM_STREAMS": threads,
         "INFERENCE_NUM_THREADS": threads,
         "ENABLE_CPU_PINNING": False,
-        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_PRECISION_HINT": PRECISIONS[specification.precision],
     }
     try:
-        core = import_openvino().Core()
-        return core.compile_model(core.read_model(path), "CPU", settings)
+        openvino = import_openvino()
+        core = openvino.Core()
+        network = core.read_model(path)
+        if specification.bias_correction:
+            means = mean_inputs(openvino, core, core.read_model(path), golden_images(specification))
+            correct_biases(openvino, network, means)
+        return core.compile_model(network, "CPU", settings)
     except RuntimeError as error:
         lines = str(error).strip().splitlines()
         raise EncoderError(f"OpenVINO does not compile {path}: {lines[-1] if lines else error}") from error

@@ -8,6 +8,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+_LEFT_OUT = ("calibration", "bias_correction")
+"""Fields without which encoders that have no such thing keep the fingerprints that they had."""
+
 PREPROCESSING_VERSION = 1
 """Raised whenever the uint8 pixels that enter a network change for any image."""
 
@@ -52,6 +55,7 @@ class EncoderSpecification:
       engine: ``tensorflow`` …, what computes the vectors.
       precision: ``float32`` …
       calibration: of int8: digests of the images that were looked at, and of the network that came of it.
+      bias_correction: of bfloat16: biases make up for the rounding of weights, which they do not in older tables.
     """
 
     name: str
@@ -65,6 +69,7 @@ class EncoderSpecification:
     engine: str = "tensorflow"
     precision: str = "float32"
     calibration: str = ""
+    bias_correction: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -79,11 +84,9 @@ class EncoderSpecification:
         return f"{self.name}-{self.fingerprint[:8]}"
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON types, ``calibration`` where there is one."""
+        """The fields as JSON types, ``calibration`` and ``bias_correction`` where there is one."""
         fields: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        if not self.calibration:
-            del fields["calibration"]
-        return fields
+        return {name: value for name, value in fields.items() if value or name not in _LEFT_OUT}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> EncoderSpecification:
