@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 from pipelines.calibration_sample import draw_pixels
 from transforms.encoders import engines
+from transforms.encoders.calibration import calibration_facts, fetch_calibration
 from transforms.encoders.devices import DEVICES
 from transforms.encoders.resolve import DEFAULT, RESIZES, resolve_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import OptionError
 from transforms.sources.dialects import Source
-from transforms.store.catalog import find_encoder
+from transforms.store.catalog import find_encoder, table_path
 
 
 def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +49,11 @@ def add_encoder_flags(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="what it computes in; each has a table of its own",
     )
+    add_device_flag(parser)
+
+
+def add_device_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--encoder-device``."""
     parser.add_argument(
         "--encoder-device",
         choices=DEVICES,
@@ -81,6 +87,12 @@ def resolve(flags: argparse.Namespace, sources: Sequence[Source]) -> EncoderSpec
         device=flags.encoder_device,
     )
     print(f"encoder: {chosen.name} by {chosen.engine} in {chosen.precision} ({why})", file=sys.stderr)
+    if chosen.calibration:
+        if flags.store:
+            fetch_calibration(chosen, table_path(flags.store, chosen))
+        warning = calibration_facts(chosen).get("warning")
+        if warning:
+            print(f"heliograph: note: {warning}", file=sys.stderr)
     return chosen
 
 

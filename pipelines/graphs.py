@@ -172,6 +172,7 @@ class EmbedGraph:
             beside=embed.table,
             trust_model=embed.trust_model,
             accelerator=self.accelerator,
+            device=embed.device,
         )
         options = dataclasses.replace(embed, processes=workers.processes)
         results = announced | EmbedShards(options=options, contents=contents, hints=workers.hints)
@@ -272,6 +273,7 @@ class ScoreGraph:
             beside=self.model.path,
             trust_model=score.trust_model,
             accelerator=self.accelerator,
+            device=score.device,
         )
         options = dataclasses.replace(score, processes=workers.processes)
         results = announced | ScoreShards(options=options, hints=workers.hints)

@@ -11,6 +11,7 @@ from typing import Any
 from pyarrow import fs
 
 from pipelines import cli, inputs, options, runner, view_flags
+from pipelines.encoder_flags import add_device_flag
 from pipelines.graphs import ScoreConfiguration
 from pipelines.run_record import (
     new_run_id,
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     view_flags.add_tta_arguments(parser)
     add_submission_arguments(parser)
     add_worker_arguments(parser)
+    add_device_flag(parser)
     return parser
 
 
@@ -62,6 +64,7 @@ def _run(argv: Sequence[str] | None) -> int:
     views = view_flags.tta_of(flags)
     model = ModelDirectory.open(flags.model)
     table = _open_store(flags, model) if flags.store else None
+    _check_device(flags.encoder_device, model, stored=table is not None)
     columns = inputs.columns_of(flags)
     sources: list[Source] = []
     if flags.input:
@@ -89,6 +92,17 @@ def _open_store(flags: argparse.Namespace, model: ModelDirectory) -> FeatureTabl
     if not table.data_files():
         raise StoreError(f"{table.path} has no rows at version {table.version}; embed images first, or name another")
     return table
+
+
+def _check_device(device: str, model: ModelDirectory, *, stored: bool) -> None:
+    engine = model.encoder.engine
+    if device == "gpu" and (stored or engine != "tensorflow"):
+        what = (
+            "no network runs on stored features"
+            if stored
+            else f"the model's vectors are those of {engine}, on processors"
+        )
+        raise OptionError(f"--encoder-device gpu: {what}; leave it out")
 
 
 def _check_output(address: str) -> str:
@@ -136,6 +150,7 @@ def _configuration(
         threads=flags.threads or 0,
         timeout_seconds=flags.image_timeout,
         trust_model=flags.trust_model,
+        device=flags.encoder_device,
         **views,
     )
     return ScoreConfiguration(

@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
+from transforms.encoders.devices import DEVICES
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
 from transforms.encoders.specification import EncoderSpecification
@@ -25,6 +26,7 @@ from transforms.shards.record import peak_memory_mb
 ONE_PROCESS = "no_use_multiple_sdk_containers"
 """Experiment of Dataflow's: one process a machine instead of one a core."""
 
+_EXAMPLE = "type:nvidia-tesla-t4;count:1;install-nvidia-driver"
 _ACCELERATOR = re.compile(r"type:[\w-]+(;[\w-]+(:[\w-]+)?)*")
 _GOOGLE = re.compile(r"(?:[a-z]\w*-)?(?:standard|highmem|highcpu|ultramem|megamem|custom)-(\d+)(?:-.*)?")
 _AMAZON = re.compile(r"[a-z][\w-]*\.(\d*)(x?)large")
@@ -48,8 +50,7 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accelerator",
         metavar="HINT",
-        help="that the workers of the network's step need, as Beam's hint has it: "
-        "type:nvidia-tesla-t4;count:1;install-nvidia-driver",
+        help="that the workers of the network's step need, as Beam's hint has it: " + _EXAMPLE,
     )
 
 
@@ -60,6 +61,7 @@ def settle_workers(
     beside: str = "",
     trust_model: bool = False,
     accelerator: str | None = None,
+    device: str = DEVICES[0],
 ) -> Workers:
     """Settles what is left open: on Dataflow one thread a process, and the memory that the network was seen to take.
 
@@ -69,22 +71,25 @@ def settle_workers(
       beside: table or model whose encoder it is.
       trust_model: loads models that carry code as well.
       accelerator: as Beam's hint has it.
+      device: one of transforms.encoders.devices.DEVICES.
 
     Raises:
-      OptionError: an accelerator that is no hint, or for the local run.
+      OptionError: an accelerator that is no hint, or for the local run; a GPU on Dataflow without one.
     """
     runner = (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1]
     _check_accelerator(accelerator, runner)
     hints = {"accelerator": accelerator} if accelerator else {}
     if "dataflow" not in runner.lower():
         return Workers(processes=int(options.view_as(PortableOptions).sdk_worker_parallelism), hints=hints)
+    given = [hint.partition("=")[0] for hint in options.view_as(StandardOptions).resource_hints]
+    if device == "gpu" and not accelerator and "accelerator" not in given:
+        raise OptionError(f"--encoder-device gpu: Dataflow's workers have none; add --accelerator '{_EXAMPLE}'")
     debug, machine = options.view_as(DebugOptions), options.view_as(WorkerOptions).machine_type
     if debug.number_of_worker_harness_threads is None:
         debug.number_of_worker_harness_threads = 1  # one shard at a time takes all cores of a process
     if accelerator and "use_multiple_sdk_containers" not in (debug.experiments or ()):
         debug.add_experiment(ONE_PROCESS)  # each process would load the network into the one GPU
     processes = 1 if ONE_PROCESS in (debug.experiments or ()) else 0
-    given = [hint.partition("=")[0] for hint in options.view_as(StandardOptions).resource_hints]
     if specification is not None and not {"min_ram", "minRam"}.intersection(given):
         cores = (machine and cores_of(machine)) or 1
         load_encoder(specification, trust_model=trust_model, beside=beside).encode(golden_images(specification))
@@ -96,8 +101,7 @@ def _check_accelerator(accelerator: str | None, runner: str) -> None:
     if accelerator is None:
         return
     if not _ACCELERATOR.fullmatch(accelerator):
-        known = "type:nvidia-tesla-t4;count:1;install-nvidia-driver"
-        raise OptionError(f"--accelerator must be such as '{known}', got {accelerator!r}")
+        raise OptionError(f"--accelerator must be such as '{_EXAMPLE}', got {accelerator!r}")
     if not runner:
         raise OptionError(f"--accelerator {accelerator} is for workers elsewhere; leave it out or name a --runner")
 

@@ -19,7 +19,9 @@ from PIL import Image
 from pipelines import embed, score
 from tests.flags import BEAM_FLAGS
 from tests.photographs import draw, encoded, write_folder
+from transforms.encoders.resolve import load_encoder
 from transforms.model.directory import ModelDirectory
+from transforms.shards import predictor
 from transforms.store.catalog import open_table
 from transforms.store.read import read_features
 
@@ -115,7 +117,12 @@ def test_other_predictions_are_not_replaced_in_silence(
 
 
 def test_stored_features_are_scored_without_a_pixel(
-    tmp_path: Path, store: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+    tmp_path: Path,
+    store: Path,
+    model: Path,
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run(capsys, "--input", photos, "--model", model, "--output", tmp_path / "pixels")
     monkeypatch.setattr("transforms.shards.readahead.read_image", lambda *_: pytest.fail("an image was read"))
@@ -289,3 +296,28 @@ def test_views_are_averaged(tmp_path: Path, model: Path, capsys: pytest.CaptureF
     assert run(capsys, *call, "--tta", 3, "--augment", "texture")["resumed"] == 6
     assert "--tta needs pixels" in mistake(capsys, "--store", photos, *call[2:], "--tta", 3)
     assert "say how many with --tta" in mistake(capsys, *call, "--augment", "medical")
+
+
+def test_a_gpu_is_for_tensorflow_s_networks(
+    tmp_path: Path,
+    photos: Path,
+    store: Path,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flags = ["--model", model, "--output", tmp_path / "out", "--encoder-device", "gpu"]
+    assert mistake(capsys, "--store", store, *flags) == (
+        "heliograph: --encoder-device gpu: no network runs on stored features; leave it out"
+    )
+    engine = ModelDirectory.open(str(model)).encoder.engine
+    assert f"the model's vectors are those of {engine}, on processors" in mistake(capsys, "--input", photos, *flags)
+    asked = []
+
+    def load(*arguments: Any, device: str, **options: Any) -> Any:
+        asked.append(device)
+        return load_encoder(*arguments, device=device, **options)
+
+    monkeypatch.setattr(predictor, "load_encoder", load)
+    run(capsys, "--input", photos / "disc", *flags[:-1], "cpu")
+    assert asked == ["cpu"]

@@ -56,6 +56,14 @@ def test_processes_that_share_a_machine(flags: list[str], processes: int) -> Non
     assert settle_workers(PipelineOptions(flags), None) == Workers(processes=processes)
 
 
+def test_a_gpu_of_workers_elsewhere() -> None:
+    """On Dataflow it is asked for, in either way; of workers of one's own nothing is known."""
+    for flags in ([], ["--runner=FlinkRunner"], [*DATAFLOW, f"--resource_hint=accelerator={TESLA}"]):
+        assert not settle_workers(PipelineOptions(flags), None, device="gpu").hints
+    asked = settle_workers(PipelineOptions(DATAFLOW), None, device="gpu", accelerator=TESLA)
+    assert asked == Workers(processes=1, hints={"accelerator": TESLA})
+
+
 def test_dataflow_is_asked_for_one_thread_a_process_unless_one_is_named() -> None:
     for given, threads in (([], 1), (["--number_of_worker_harness_threads=3"], 3)):
         beam_options = PipelineOptions([*DATAFLOW, *given])
@@ -115,6 +123,7 @@ def test_a_hint_of_the_user_s_own_is_left_alone(tmp_path: Path) -> None:
     ("flags", "message"),
     [
         (["--accelerator", "t4", *DATAFLOW], "--accelerator must be such as 'type:nvidia-tesla-t4;.*', got 't4'"),
+        (["--encoder-device=gpu", *DATAFLOW], "--encoder-device gpu: Dataflow's workers have none; add --accelerator"),
         (["--accelerator", TESLA], f"--accelerator {TESLA} is for workers elsewhere; leave it out or name a --runner"),
     ],
 )

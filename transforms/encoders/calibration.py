@@ -36,6 +36,9 @@ SAMPLE_IMAGES = 160
 HELD_BACK_SHARE = 0.2
 """Of them, those that the network is compared on with TensorFlow's and not calibrated on."""
 
+LEAST_MEAN = 0.99
+"""Mean cosine of the images held back below which a calibration is warned of."""
+
 DIRECTORY = "_calibrated"
 """Below a table or a model's version."""
 
@@ -87,8 +90,19 @@ def calibrate(specification: EncoderSpecification, pixels: Pixels, trust_model: 
 
 
 def calibration_facts(specification: EncoderSpecification) -> dict[str, Any]:
-    """Returns how many ``images`` were looked at, ``held_back``, and the ``mean`` and ``least`` cosine of these."""
-    facts: dict[str, Any] = json.loads((network_directory(specification) / _FACTS).read_text())
+    """Returns how many ``images`` were looked at, ``held_back``, and the ``mean`` and ``least`` cosine of these.
+
+    Below LEAST_MEAN there is a ``warning``, too. Where the cache has no network there is nothing.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((network_directory(specification) / _FACTS).read_text())
+    except OSError:  # converted_network says what is missing
+        return {}
+    if facts.get("mean", 1.0) < LEAST_MEAN:
+        facts["warning"] = (
+            f"int8 changes the vectors of these images: mean cosine to TensorFlow's {facts['mean']:.4f}, below "
+            f"{LEAST_MEAN}; embed with --precision float32, or bfloat16, instead"
+        )
     return facts
 
 

@@ -59,6 +59,7 @@ class ScoreOptions:
       processes: of workers that share a machine; 0 for one a core.
       timeout_seconds: for one image.
       trust_model: load a model whose graph has operators outside the allow-list.
+      device: that the network runs on; one of transforms.encoders.devices.DEVICES.
       tta: augmented views of each image whose probabilities are averaged with its own; 0 for none.
       augment: the policy of these views.
     """
@@ -76,6 +77,7 @@ class ScoreOptions:
     processes: int = 1
     timeout_seconds: float = 60.0
     trust_model: bool = False
+    device: str = "auto"
     tta: int = 0
     augment: str = ""
 
@@ -141,7 +143,11 @@ class ShardPredictor:
     def _load_lane(self) -> Lane:
         options, specification = self._options, self.model.encoder
         encoder = load_encoder(
-            specification, trust_model=options.trust_model, threads=self._work.cores, beside=self.model.path
+            specification,
+            trust_model=options.trust_model,
+            threads=self._work.cores,
+            beside=self.model.path,
+            device=options.device,
         )
         self_test(encoder, self.model.golden)
         return Lane(

@@ -73,6 +73,17 @@ def test_int8_vectors_are_close_to_tensorflows(calibrated, images):
     assert 0.99 < facts["least"] <= facts["mean"] < 1, "int8 that equals float32 is none"
 
 
+def test_a_calibration_that_changes_the_vectors_is_warned_of(calibrated, monkeypatch, tmp_path):
+    assert "warning" not in calibration.calibration_facts(calibrated)
+    mean = calibration.calibration_facts(calibrated)["mean"]
+    monkeypatch.setattr(calibration, "LEAST_MEAN", mean + 1e-6)
+    warning = calibration.calibration_facts(calibrated)["warning"]
+    assert f"mean cosine to TensorFlow's {mean:.4f}, below" in warning
+    assert "embed with --precision float32, or bfloat16" in warning
+    monkeypatch.setenv(conversion.CACHE_VARIABLE, str(tmp_path))
+    assert calibration.calibration_facts(calibrated) == {}
+
+
 def test_the_means_of_layers_are_set_right(calibrated, deep, images, monkeypatch):
     expected = resolve.load_encoder(conversion.reference(calibrated)).encode(images[8:39])
     monkeypatch.setattr("transforms.encoders.quantisation._correct_biases", lambda original, quantised, *_: quantised)
