@@ -146,8 +146,9 @@ def _describe_encoder(embed: EmbedOptions, parts: Sequence[Part], record: Mappin
         described["calibration"] = calibration_facts(specification)
     if record["embedded"] > record["resumed"]:
         files = [join(embed.table, part.path) for part in parts]
-        work = sum(record["stage_seconds"].values())
-        described["cosine_to_tensorflow"] = compare_stored(specification, files, embed.roots, work, embed.trust_model)
+        described["cosine_to_tensorflow"] = compare_stored(
+            specification, files, embed.roots, record["seconds"], embed.trust_model
+        )
     return described
 
 

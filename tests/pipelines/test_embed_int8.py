@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 
@@ -8,7 +9,7 @@ import pytest
 
 from pipelines import embed, score, store, train
 from tests.photographs import write_folder
-from transforms.encoders import conversion, resolve
+from transforms.encoders import calibration, conversion, resolve
 from transforms.encoders.specification import EncoderSpecification
 from transforms.encoders.tensorflow_runtime import import_keras
 from transforms.shards import comparison
@@ -56,6 +57,7 @@ def test_int8_from_images_to_predictions(
     compared = record["cosine_to_tensorflow"]
     assert (compared["images"], compared["of"]) == (32, "the images of this run")
     assert compared["with"] == "litert in float32", "a short run does not load TensorFlow"
+    assert "warning" not in record["calibration"]
     assert 0.99 < compared["least"] <= compared["mean"] < 1
 
     table = FeatureTable.open(record["table"])
@@ -70,15 +72,21 @@ def test_int8_from_images_to_predictions(
     long = comparison.compare_stored(table.specification, files, [str(photos)], comparison.WORTH_SECONDS)
     assert (asked, long["with"]) == ([32], "tensorflow")
     np.testing.assert_allclose(long["mean"], compared["mean"], atol=1e-4)
+    for engine, name in (("openvino", "litert in float32"), ("litert", "tensorflow")):
+        exact = dataclasses.replace(conversion.reference(table.specification), engine=engine)
+        assert comparison.compare_stored(exact, files, [str(photos)], 119.0)["with"] == name
     elsewhere = comparison.compare_stored(table.specification, files, [str(tmp_path / "elsewhere")], 0.0)
     assert elsewhere["of"] == "the golden images", "what cannot be read again is not compared"
 
     another_machine(2)
+    monkeypatch.setattr(calibration, "LEAST_MEAN", 1.0)
     write_folder(photos, per_label=5, first_seed=900)  # a listing that would draw another sample
     assert embed.main(arguments) == 0
     out, err = capsys.readouterr()
     assert "(the engine of the table)" in err
     assert json.loads(out)["encoder_fingerprint"] == record["encoder_fingerprint"]
+    warning = json.loads(out)["calibration"]["warning"]
+    assert err.count(f"heliograph: note: {warning}\n") == 1, "every run that adds to the table says so"
 
     another_machine(3)
     model = str(tmp_path / "model")

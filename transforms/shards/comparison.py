@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from transforms.encoders.conversion import encode_by_tensorflow
+from transforms.encoders.conversion import encode_by_tensorflow, reference
 from transforms.encoders.difference import difference
 from transforms.encoders.encoder import Pixels, Vectors
 from transforms.encoders.engines import golden_difference
@@ -24,8 +24,8 @@ from transforms.store.read import read_file
 IMAGES = 32
 """Of a run that are compared at most."""
 
-WORTH_SECONDS = 300.0
-"""Seconds of work, over all threads, from which on a run has TensorFlow loaded for it: some five, less than 2 %."""
+WORTH_SECONDS = 120.0
+"""How long a run must take to have TensorFlow loaded for it, which takes six seconds: at most 5 %."""
 
 FILES = 8
 """Parts that they are taken from at most."""
@@ -35,20 +35,20 @@ def compare_stored(
     specification: EncoderSpecification,
     files: Sequence[str],
     roots: Sequence[str],
-    work_seconds: float,
+    seconds: float,
     trust_model: bool = False,
 ) -> dict[str, Any]:
     """Reads some images of a run again and compares their stored vectors.
 
-    A short run does not load TensorFlow. Its reduced precisions are compared with the network in float32 on LiteRT,
-    which is itself compared with TensorFlow on the golden images; and its float32 on these images alone. So are
-    images in containers, and those that have changed meanwhile.
+    A short run does not load TensorFlow. It is compared with the network in float32 on LiteRT, which is itself compared
+    with TensorFlow on the golden images; where that is what computes, on the golden images alone. So is a run whose
+    images lie in containers, or have changed meanwhile.
 
     Args:
       specification: of the encoder.
       files: addresses of the run's parts.
       roots: folders below which local images must lie.
-      work_seconds: of the run, added up over its threads.
+      seconds: that the run took so far.
       trust_model: loads models that carry code as well.
 
     Returns:
@@ -61,8 +61,9 @@ def compare_stored(
         "of": "the golden images",
         "with": "tensorflow",
     }
-    by_tensorflow = work_seconds >= WORTH_SECONDS
-    if specification.engine == "tensorflow" or not (by_tensorflow or specification.precision != "float32"):
+    exact = dataclasses.replace(reference(specification), engine="litert")
+    by_tensorflow = seconds >= WORTH_SECONDS
+    if specification.engine == "tensorflow" or (specification == exact and not by_tensorflow):
         return golden
     try:
         pixels, stored = _sample(specification, files, roots)
@@ -71,7 +72,6 @@ def compare_stored(
         if by_tensorflow:
             expected, name = encode_by_tensorflow(specification, pixels, trust_model), "tensorflow"
         else:
-            exact = dataclasses.replace(specification, engine="litert", precision="float32", calibration="")
             expected, name = load_encoder(exact, trust_model=trust_model).encode(pixels), "litert in float32"
     except (EncoderError, StoreError, OSError):  # a figure for the record is not worth a run
         return golden
