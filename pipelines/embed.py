@@ -92,7 +92,7 @@ def _configuration(flags: argparse.Namespace) -> EmbedConfiguration:
         split=flags.split,
         max_failures=inputs.check_max_failures(flags.max_failures),
         shard_size=flags.shard_size,
-        batch_size=flags.batch_size,
+        batch_size=flags.batch_size or 0,
         threads=flags.threads,
         image_timeout=flags.image_timeout,
         run_id=new_run_id(flags.run_id),

@@ -135,7 +135,7 @@ def _embed_options(
         roots=roots_of(sources),
         split=SplitRatios.parse("80/10/10"),
         views=views_of(flags.views, flags.augment, NO_VIEWS),
-        batch_size=flags.batch_size,
+        batch_size=flags.batch_size or 0,
         threads=flags.threads or 0,
         timeout_seconds=flags.image_timeout,
         trust_model=flags.trust_model,

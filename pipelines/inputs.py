@@ -33,7 +33,12 @@ def add_input_flags(parser: argparse.ArgumentParser, required: bool = True) -> N
 def add_batch_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that say how many images are worked on together."""
     parser.add_argument("--shard-size", type=options.positive(int), default=1000, help="images a shard, about")
-    parser.add_argument("--batch-size", type=options.positive(int), default=32, help="images a call of the network")
+    parser.add_argument(
+        "--batch-size",
+        type=options.positive(int),
+        metavar="N",
+        help="images that are encoded together (default: 32, or 8 for each core where a call takes one image)",
+    )
 
 
 def add_source_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:

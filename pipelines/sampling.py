@@ -12,7 +12,7 @@ from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
 from transforms.shards.embedder import EmbedOptions
 from transforms.shards.lanes import DeadLetter, Lane
-from transforms.shards.work import cores_of_process
+from transforms.shards.work import cores_of_process, images_at_once
 from transforms.sources.dialects import Source
 from transforms.sources.reference import ImageReference
 
@@ -62,7 +62,7 @@ def time_sample(sources: Sequence[Source], embed: EmbedOptions, number: int = SA
         encoder=encoder,
         preprocessing=embed.specification.preprocessing,
         roots=embed.roots,
-        batch_size=embed.batch_size,
+        batch_size=images_at_once(embed.batch_size, embed.specification.engine, cores),
         threads=embed.threads or cores,
         timeout_seconds=embed.timeout_seconds,
         views_of=embed.views_of if embed.views.count else None,

@@ -146,7 +146,7 @@ def _configuration(
         top_k=flags.top_k,
         table=table.path if table else None,
         version=table.version if table else None,
-        batch_size=flags.batch_size,
+        batch_size=flags.batch_size or 0,
         threads=flags.threads or 0,
         timeout_seconds=flags.image_timeout,
         trust_model=flags.trust_model,

@@ -14,7 +14,7 @@ from transforms.files.runs import Run
 from transforms.images.augment import NO_VIEWS, Views
 from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors
 from transforms.shards.shard import Shard, ShardResult
-from transforms.shards.work import ShardWork, cores_of_process
+from transforms.shards.work import ShardWork, cores_of_process, images_at_once
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.sources.reference import SPLITS
 from transforms.sources.split import SplitRatios
@@ -36,7 +36,7 @@ class EmbedOptions:
       roots: folders below which images must lie.
       split: shares by which images without a split of their own are divided.
       views: of each image of the training split, which get rows of their own.
-      batch_size: images a call of the network.
+      batch_size: images that are encoded together; 0 for what suits the engine.
       threads: that read and decode; 0 for one a core of the process.
       processes: of workers that share a machine; 0 for one a core.
       timeout_seconds: for one image.
@@ -51,7 +51,7 @@ class EmbedOptions:
     roots: tuple[str, ...]
     split: SplitRatios
     views: Views = NO_VIEWS
-    batch_size: int = 32
+    batch_size: int = 0
     threads: int = 0
     processes: int = 1
     timeout_seconds: float = 60.0
@@ -111,7 +111,7 @@ class ShardEmbedder:
             roots=options.roots,
             known=known,
             views_of=options.views_of if options.views.count else None,
-            batch_size=options.batch_size,
+            batch_size=images_at_once(options.batch_size, options.specification.engine, self._work.cores),
             threads=options.threads or self._work.cores,
             timeout_seconds=options.timeout_seconds,
             observe=self._observe or ignore,

@@ -27,7 +27,7 @@ from transforms.model.head import Head
 from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors
 from transforms.shards.shard import Shard, ShardResult
 from transforms.shards.views import ViewsEncoder
-from transforms.shards.work import ShardWork, cores_of_process
+from transforms.shards.work import ShardWork, cores_of_process, images_at_once
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.sources.reference import ImageReference
 from transforms.store.files import WORK
@@ -54,7 +54,7 @@ class ScoreOptions:
       top_k: labels a row, best first.
       table: of stored features to score; None to read images.
       version: of that table.
-      batch_size: images a call of the network.
+      batch_size: images that are encoded together; 0 for what suits the engine.
       threads: that read and decode; 0 for one a core of the process.
       processes: of workers that share a machine; 0 for one a core.
       timeout_seconds: for one image.
@@ -72,7 +72,7 @@ class ScoreOptions:
     top_k: int = 100
     table: str | None = None
     version: int | None = None
-    batch_size: int = 32
+    batch_size: int = 0
     threads: int = 0
     processes: int = 1
     timeout_seconds: float = 60.0
@@ -154,7 +154,7 @@ class ShardPredictor:
             encoder=ViewsEncoder(encoder, options.tta, options.augment) if options.tta else encoder,
             preprocessing=specification.preprocessing,
             roots=options.roots,
-            batch_size=options.batch_size,
+            batch_size=images_at_once(options.batch_size, specification.engine, self._work.cores),
             threads=options.threads or self._work.cores,
             timeout_seconds=options.timeout_seconds,
             with_brightness=True,

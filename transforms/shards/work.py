@@ -22,6 +22,12 @@ from transforms.store.dead_letters import write_letters
 from transforms.store.files import WORK
 from transforms.store.schema import DEAD_LETTER_SCHEMA
 
+BATCH = 32
+"""Images that are encoded together."""
+
+BATCH_OF_CORE = 8
+"""Least number of them for each core's interpreter, lest some wait for the last one."""
+
 Batches = Iterable[list[EncodedImage] | DeadLetter]
 
 
@@ -47,6 +53,14 @@ def cores_of_process(processes: int) -> int:
     """Returns how many cores one of the processes on this machine has; 0 of them are one a core."""
     cores = usable_cores()
     return max(1, cores // (processes or cores))
+
+
+def images_at_once(asked: int, engine: str, cores: int) -> int:
+    """Returns how many images are encoded together: as asked, or by 0 what was measured to be best (docs/engines.md).
+
+    TensorFlow takes them in one call. The other engines deal them to an interpreter a core, each of which needs some.
+    """
+    return asked or (BATCH if engine == "tensorflow" else max(BATCH, BATCH_OF_CORE * cores))
 
 
 @dataclasses.dataclass(kw_only=True)
