@@ -25,6 +25,7 @@ from tests.photographs import LABELS, draw, encoded, write_folder
 from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.images.decode import decode_image
 from transforms.machine.cores import usable_cores
+from transforms.shards.work import images_at_once
 from transforms.store import index
 from transforms.store.catalog import open_table
 from transforms.store.read import Features, read_features
@@ -88,6 +89,9 @@ def test_the_second_run_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     assert first["images_per_core_second"] == pytest.approx(8 / first["core_seconds"], rel=0.05)
     assert (second["core_seconds"], "images_per_core_second" in second) == (0, False)
     assert "cost" not in first
+    cores, at_once = usable_cores(), images_at_once(0, "litert", usable_cores())
+    assert first["lanes"] == [{"cores": cores, "decode_threads": cores, "images_at_once": at_once, "shards": 1}]
+    assert second["lanes"] == []
 
 
 @pytest.mark.parametrize("rows_in_memory", [index.ROWS_IN_MEMORY, 0], ids=["in memory", "in files"])

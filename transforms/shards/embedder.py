@@ -130,6 +130,7 @@ class ShardEmbedder:
             return done
         if self._lane is None:
             self._lane = self._load_lane(contents)
+            self._work.note(self._lane)
         sink = _FeatureSink(self._options, self._work.workspace.attempt_name(shard.name))
         return self._work.do(shard.name, self._lane.run(shard.references), sink, shard.replaced_ids)
 

@@ -126,6 +126,7 @@ class ShardPredictor:
                 return done
         if self._lane is None:
             self._lane = self._load_lane()
+            self._work.note(self._lane)
         return self._work.do(shard.name, self._lane.run(shard.references), self._sink(shard.name))
 
     def score_stored(self, name: str, data_file: str, images: int) -> ShardResult:

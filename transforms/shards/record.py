@@ -67,14 +67,13 @@ def summarise(
     failures: collections.Counter[str] = collections.Counter()
     stages: collections.Counter[str] = collections.Counter()
     done = copied = resumed = 0
-    peak, example = peak_memory_mb(), ""
+    example = ""
     for result in results:
         failures.update(result.failures)
         stages.update(result.stage_seconds)
         done += result.encoded
         copied += result.copied
         resumed += result.encoded if result.resumed else 0
-        peak = max(peak, result.peak_memory_mb)
         example = example or result.failure_example
     seconds = time.time() - started_at
     record: dict[str, Any] = {
@@ -93,7 +92,8 @@ def summarise(
         "seconds": round(seconds, 3),
         "images_per_second": round((done - resumed) / seconds, 1) if seconds > 0 else 0.0,
         "stage_seconds": {stage: round(value, 3) for stage, value in sorted(stages.items())},
-        "peak_memory_mb": peak,
+        "peak_memory_mb": max([peak_memory_mb(), *(result.peak_memory_mb for result in results)]),
+        "lanes": _lanes(results),
         "versions": software_versions(),
     }
     if record["listed"] != record[verb] + record["reused"] + record["failed"]:
@@ -121,6 +121,12 @@ def cost_of_work(core_seconds: float, images: int, price: float | None) -> dict[
         if cost > 0:
             figures["images_per_dollar"] = round(images / cost)
     return figures
+
+
+def _lanes(results: Sequence[ShardResult]) -> list[dict[str, int]]:
+    """How the run's own shards were worked on: each of the ways, and its ``shards``."""
+    ways = collections.Counter(tuple(result.lanes.items()) for result in results if result.lanes and not result.resumed)
+    return [{**dict(way), "shards": shards} for way, shards in ways.most_common()]
 
 
 def _class_counts(results: Sequence[ShardResult]) -> dict[str, Any]:

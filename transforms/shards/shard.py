@@ -64,6 +64,7 @@ class ShardResult:
       stage_seconds: seconds of work per stage, added up over threads.
       peak_memory_mb: of the process, when the shard was done.
       core_seconds: the worker's cores × the seconds that it took, loading of the network included.
+      lanes: the worker's ``cores``, ``decode_threads`` and ``images_at_once``; empty when no network was needed.
       resumed: the marker was there already: an earlier run did the work.
     """
 
@@ -81,6 +82,7 @@ class ShardResult:
     stage_seconds: dict[str, float]
     peak_memory_mb: float
     core_seconds: float = 0.0
+    lanes: dict[str, int] = dataclasses.field(default_factory=dict)
     resumed: bool = False
 
     @property
@@ -107,7 +109,7 @@ class ShardResult:
                 and result.files.keys() == result.sizes.keys() <= FILE_KINDS
                 and all(map(_FILE.fullmatch, result.files.values()))
                 and all(isinstance(number, int) for number in (result.replaced, *result.sizes.values()))
-                and all(isinstance(number, int) for number in result.classes.values())
+                and all(isinstance(number, int) for number in (*result.classes.values(), *result.lanes.values()))
                 and all(error_class in ErrorClass.__members__ for error_class in result.failures)
             )
         except (AttributeError, KeyError, TypeError) as error:

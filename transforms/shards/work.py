@@ -14,7 +14,7 @@ import pyarrow as pa
 from transforms.errors import PlaceError
 from transforms.files.filesystem import join
 from transforms.machine.cores import usable_cores
-from transforms.shards.lanes import DeadLetter, EncodedImage, StageClock
+from transforms.shards.lanes import DeadLetter, Decoder, EncodedImage, StageClock
 from transforms.shards.record import peak_memory_mb
 from transforms.shards.shard import ShardResult
 from transforms.shards.workspace import Heartbeat, Workspace
@@ -73,6 +73,7 @@ class ShardWork:
       run_id: of the run.
       cores: that this worker process has.
       clock: where the stages' seconds are counted.
+      lanes: of ShardResult; set once the network is loaded.
     """
 
     workspace: Workspace
@@ -80,7 +81,12 @@ class ShardWork:
     run_id: str
     cores: int = dataclasses.field(default_factory=usable_cores)
     clock: StageClock = dataclasses.field(default_factory=StageClock)
+    lanes: dict[str, int] = dataclasses.field(default_factory=dict)
     _started: float | None = dataclasses.field(default=None, init=False)
+
+    def note(self, lane: Decoder) -> None:
+        """Remembers how a lane works, for the run record."""
+        self.lanes = {"cores": self.cores, "decode_threads": lane.threads, "images_at_once": lane.batch_size}
 
     def resume(self, name: str, images: int) -> ShardResult | None:
         """Returns the result of a shard that an earlier attempt finished; else its core-seconds begin."""
@@ -168,4 +174,5 @@ class ShardWork:
             stage_seconds={k: v - before.get(k, 0.0) for k, v in self.clock.seconds.items()},
             peak_memory_mb=peak_memory_mb(),
             core_seconds=(time.perf_counter() - started) * self.cores,
+            lanes=self.lanes,
         )

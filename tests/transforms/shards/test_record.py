@@ -46,7 +46,7 @@ def result(core_seconds: float, encoded: int, resumed: bool) -> ShardResult:
     return ShardResult(
         name="0" * 24, run_id="r", files={}, rows=0, sizes={}, encoded=encoded, copied=0, failures={},
         failure_example="", classes={}, replaced=0, stage_seconds={}, peak_memory_mb=0.0, core_seconds=core_seconds,
-        resumed=resumed,
+        lanes={"cores": 4, "decode_threads": 4, "images_at_once": 32}, resumed=resumed,
     )  # fmt: skip
 
 
@@ -59,6 +59,7 @@ def test_what_an_earlier_run_did_costs_nothing_again() -> None:
     figures = {"core_seconds": 100.0, "images_per_core_second": 4.0, "price_per_core_hour": 0.036, "cost": 0.001}
     assert {name: record[name] for name in figures} == figures
     assert record["images_per_dollar"] == 400_000
+    assert record["lanes"] == [{"cores": 4, "decode_threads": 4, "images_at_once": 32, "shards": 1}]
 
 
 def test_without_a_price_there_is_no_cost_and_without_work_no_rate() -> None:

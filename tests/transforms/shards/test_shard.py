@@ -25,6 +25,7 @@ def result(**changes: object) -> ShardResult:
         "replaced": 1,
         "stage_seconds": {"read": 0.5},
         "peak_memory_mb": 100.0,
+        "lanes": {"cores": 2},
     }
     return ShardResult(**{**fields, **changes})  # type: ignore[arg-type]
 
