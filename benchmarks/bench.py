@@ -182,6 +182,7 @@ def describe() -> dict[str, Any]:
         "extensions": [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if name in flags],
         "memory_gb": round(memory / 1e9),
         "system": platform.platform(terse=True),
+        "load": [round(value, 1) for value in os.getloadavg()],
         "versions": software_versions(),
         "auto": choose_engine(resolve_encoder(DEFAULT)).specification.engine,
     }

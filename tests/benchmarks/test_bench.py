@@ -19,6 +19,7 @@ ABOUT = {
     "extensions": ["avx2"],
     "memory_gb": 24,
     "system": "Linux",
+    "load": [0.1, 0.2, 0.3],
     "versions": {"python": "3.11"},
     "auto": "litert",
     "rounds": 2,
