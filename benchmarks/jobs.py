@@ -77,7 +77,7 @@ def embed(photos: Path, store: Path, more: Sequence[str] = ()) -> Measured:
 
 def _heartbeat(store: Path) -> Mark | None:
     done, moment = 0, 0.0
-    for path in store.glob(f"*/{WORK}/progress/*/*"):
+    for path in store.glob(f"*/{WORK}/progress/*/[!.]*"):  # not those that are being written
         try:
             done += json.loads(path.read_text())[1]
             moment = max(moment, path.stat().st_mtime)

@@ -99,6 +99,16 @@ def test_a_command_that_fails_tells_its_last_words() -> None:
         processes.run([sys.executable, "-c", "raise SystemExit('no such thing')"])
 
 
+def test_heartbeats_that_are_being_written_do_not_count_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "table" / "_work" / "progress" / "run"
+    folder.mkdir(parents=True)
+    for name in ("1-2-worker", ".temporary.tmp"):
+        (folder / name).write_text("[100, 32, 0, 0]")
+    found = jobs._heartbeat(tmp_path)
+    assert found is not None
+    assert found[1] == 32
+
+
 def test_goals_are_ratios_within_a_round() -> None:
     found = {goal.what: goal for goal in goals.goals(FIGURES)}
     limit = found["litert float32, steady, of the limit"]
