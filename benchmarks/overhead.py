@@ -51,7 +51,7 @@ def nothing_to_do() -> Iterator[None]:
         for module in ("shards.embedder", "encoders.engines", "commit_parts"):
             if hasattr(__import__(f"transforms.{module}", fromlist=["_"]), "load_encoder"):
                 stack.enter_context(mock.patch(f"transforms.{module}.load_encoder", load))
-        stack.enter_context(mock.patch("transforms.shards.lanes.read_image", _address))
+        stack.enter_context(mock.patch("transforms.shards.readahead.read_image", _address))
         stack.enter_context(mock.patch("transforms.shards.lanes.decode_image", return_value=image))
         yield
 
