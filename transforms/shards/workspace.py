@@ -110,6 +110,8 @@ class Workspace:
         filesystem, path = open_filesystem(self.path("progress", run_id))
         total = Progress()
         for info in filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True)):
+            if info.base_name.startswith("."):
+                continue  # the next state of a heartbeat, not yet in its place
             try:
                 beat = json.loads(read_bytes(filesystem, info.path))
                 total = Progress(*(a + b for a, b in zip(total.values(), beat, strict=True)))

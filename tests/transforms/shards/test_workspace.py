@@ -49,6 +49,7 @@ def test_heartbeats_of_all_workers_add_up(tmp_path: Path) -> None:
     second.add(done=2, resumed=2, now=True)
     Heartbeat(workspace, "other").add(done=100, now=True)
     (tmp_path / "_work" / "progress" / "run" / "odd").write_text("{")
+    (tmp_path / "_work" / "progress" / "run" / ".next.tmp").write_text("[10, 5, 1, 2]")
     assert workspace.read_progress("run") == Progress(planned=10, done=5, failed=1, resumed=2)
     workspace.clear_progress("run")
     assert workspace.read_progress("run") == Progress()
