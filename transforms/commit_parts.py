@@ -16,7 +16,7 @@ from transforms.encoders.calibration import calibration_facts, fetch_calibration
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
 from transforms.errors import CommitError, PartError, TooManyFailuresError
-from transforms.files.filesystem import join, open_filesystem, write_atomically
+from transforms.files.filesystem import join, open_filesystem, remove_file, write_atomically
 from transforms.files.runs import remove_directory
 from transforms.files.threads import map_in_threads
 from transforms.shards.comparison import compare_stored
@@ -228,7 +228,7 @@ def _remove_other_predictions(output: str, files: Collection[str]) -> set[str]:
     for info in filesystem.get_file_info(fs.FileSelector(base)):
         match = _PUBLISHED.fullmatch(info.base_name)
         if match and info.base_name not in files:
-            filesystem.delete_file(info.path)
+            remove_file(filesystem, info.path)
             shards.add(match.group(1))
     return shards
 

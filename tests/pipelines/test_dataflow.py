@@ -150,7 +150,8 @@ def test_the_template_s_launcher_submits_and_leaves(
     (pool,) = job["environment"]["workerPools"]
     assert pool["machineType"] == "n2-standard-8"
     assert {image["containerImage"] for image in pool["sdkHarnessContainerImages"]} == {IMAGE}
-    assert execute(job, tmp_path / "job", IN_IMAGE)["state"] == DONE
+    end = execute(job, tmp_path / "job", IN_IMAGE)
+    assert end["state"] == DONE, end["error"]
     assert rows(f"{bucket}/flex") == expected
 
 

@@ -218,6 +218,12 @@ def _write_temporary(path: str, data: bytes) -> str:
     return temporary
 
 
+def remove_file(filesystem: fs.FileSystem, path: str) -> None:
+    """Removes a file; one that is gone is as good, also when a repeated request finds what the first has done."""
+    with contextlib.suppress(FileNotFoundError):
+        filesystem.delete_file(path)
+
+
 def read_bytes(filesystem: fs.FileSystem, path: str) -> bytes:
     """Reads a whole small file."""
     with filesystem.open_input_stream(path) as stream:

@@ -22,7 +22,15 @@ from collections.abc import Iterable, Mapping
 
 from pyarrow import fs
 
-from transforms.files.filesystem import create, is_local, join, open_filesystem, read_bytes, write_atomically
+from transforms.files.filesystem import (
+    create,
+    is_local,
+    join,
+    open_filesystem,
+    read_bytes,
+    remove_file,
+    write_atomically,
+)
 from transforms.files.threads import map_in_threads
 from transforms.shards.shard import ShardResult
 from transforms.store.files import WORK
@@ -93,8 +101,7 @@ class Workspace:
 
         def remove(shard: str) -> None:
             filesystem, path = open_filesystem(self.path("shards", f"{shard}.json"))
-            if filesystem.get_file_info(path).type == fs.FileType.File:
-                filesystem.delete_file(path)
+            remove_file(filesystem, path)
 
         for _ in map_in_threads(remove, list(shards)):
             pass

@@ -9,7 +9,6 @@ what still fails.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from transforms.files.filesystem import join, open_filesystem, write_atomically
+from transforms.files.filesystem import join, open_filesystem, remove_file, write_atomically
 from transforms.store.read import read_file
 from transforms.store.schema import DEAD_LETTER_SCHEMA
 
@@ -77,8 +76,7 @@ def _publish(source: str, target: str, attempts: Mapping[str, int]) -> set[str]:
     counted = pa.array([attempts.get(image_id, 0) + 1 for image_id in ids], pa.int32())
     column = letters.schema.get_field_index("attempt")
     write_letters(target, letters.set_column(column, letters.schema.field(column), counted))
-    with contextlib.suppress(FileNotFoundError):
-        root.delete_file(path)
+    remove_file(root, path)
     return set(ids)
 
 
@@ -104,7 +102,7 @@ def _take_out(address: str, image_ids: Collection[str]) -> None:
     kept = letters.filter(pc.invert(gone))
     if kept.num_rows == 0:
         root, path = open_filesystem(address)
-        root.delete_file(path)
+        remove_file(root, path)
     elif kept.num_rows < letters.num_rows:
         write_letters(address, kept)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pyarrow import fs
 
 from transforms.errors import StoreError
-from transforms.files.filesystem import join, open_filesystem, read_bytes
+from transforms.files.filesystem import join, open_filesystem, read_bytes, remove_file
 from transforms.store import delta
 
 WORK = "_work"
@@ -65,9 +65,7 @@ def delete_files(path: str, names: list[str]) -> None:
     system, base = open_filesystem(path)
     for name in names:
         try:
-            system.delete_file(join(base, name))
-        except FileNotFoundError:
-            continue
+            remove_file(system, join(base, name))
         except OSError as error:
             raise StoreError(f"{join(path, name)} cannot be removed: {delta.one_line(error)}; run again") from error
 

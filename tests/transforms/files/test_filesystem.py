@@ -43,3 +43,11 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
         filesystem.write_atomically(fs.LocalFileSystem(), str(path), b"second")
     assert path.read_bytes() == b"first"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_is_gone_is_as_good_as_removed(tmp_path: Path) -> None:
+    """A store that loses its answer to the first request gives "not found" to the second."""
+    (tmp_path / "marker").write_text("x")
+    for _ in range(2):
+        filesystem.remove_file(fs.LocalFileSystem(), str(tmp_path / "marker"))
+    assert not (tmp_path / "marker").exists()
