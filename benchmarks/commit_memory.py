@@ -1,6 +1,6 @@
 """How long a commit of many parts takes, how much memory, and how large the log becomes; no vector is computed.
 
-    python -m benchmarks.commit_memory --parts 10000 [--again]
+    python -m benchmarks.commit_memory --parts 10000 [--again] [Beam's flags]
 
 One part of 1,000 rows is written; all others are hard links to it, so that no disk is filled. Their descriptions go
 through the step that publishes, as after a run of a thousand times as many images. ``--again`` does so twice.
@@ -44,14 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--parts", type=int, default=10_000)
     parser.add_argument("--again", action="store_true", help="a second run into the same table")
-    flags = parser.parse_args(argv)
+    flags, beam_args = parser.parse_known_args(argv)
     with tempfile.TemporaryDirectory() as directory:
         for run_id in ("first", "second") if flags.again else ("first",):
-            print(json.dumps(commit(directory, run_id, flags.parts)), flush=True)
+            print(json.dumps(commit(directory, run_id, flags.parts, beam_args)), flush=True)
     return 0
 
 
-def commit(root: str, run_id: str, parts: int) -> dict[str, float | int | str]:
+def commit(root: str, run_id: str, parts: int, beam_args: Sequence[str]) -> dict[str, float | int | str]:
     """Lays the parts down and publishes them; returns what that took."""
     specification = dataclasses.replace(resolve_encoder(), engine="litert")
     embed = EmbedOptions(
@@ -74,7 +74,7 @@ def commit(root: str, run_id: str, parts: int) -> dict[str, float | int | str]:
         _ = (results, planned, gone) | CommitParts(publish=publish, plan_directory=f"{root}/plan")
 
     started = time.perf_counter()
-    runner.run_pipeline(build, [])
+    runner.run_pipeline(build, beam_args)
     seconds = time.perf_counter() - started
     log = sum(path.stat().st_size for path in Path(embed.table, "_delta_log").rglob("*") if path.is_file())
     return {

@@ -1,6 +1,6 @@
 """Peak memory of evaluate must stay under 1 GB for 10 million predictions: 1 million against the number given.
 
-    python benchmarks/evaluate_memory.py [10000000]
+    python benchmarks/evaluate_memory.py [10000000 [Beam's flags]]
 
 Draws predictions of four classes with attributes, weights and tied scores as heliograph score writes them, and runs
 `heliograph evaluate` on them in a process of its own.
@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def main() -> None:
     for count in sorted({min(1_000_000, asked), asked}):
         with tempfile.TemporaryDirectory() as directory:
             predictions = draw_predictions(Path(directory) / "predictions_0.parquet", count)
-            record = evaluate(predictions, Path(directory) / "report")
+            record = evaluate(predictions, Path(directory) / "report", sys.argv[2:])
             peak = record["peak_memory_mb"]
             verdict = "under" if peak < LIMIT_MB else "OVER"
             print(
@@ -76,10 +77,10 @@ def batch_of(random: np.random.Generator, begin: int, rows: int) -> pa.RecordBat
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
-def evaluate(predictions: Path, report: Path) -> dict[str, float]:
+def evaluate(predictions: Path, report: Path, beam_args: Sequence[str] = ()) -> dict[str, float]:
     """Runs the command; returns its run record."""
     flags = ["--predictions", str(predictions), "--output", str(report), "--thumbnails", "0", "--json"]
-    command = [sys.executable, "-m", "pipelines.evaluate", *flags]
+    command = [sys.executable, "-m", "pipelines.evaluate", *flags, *beam_args]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     record: dict[str, float] = json.loads(done.stdout)
     return record
