@@ -1,6 +1,6 @@
 """What a sweep costs: `--sweep` over stored features, on the solar cells of ELPV when they are installed.
 
-    python -m benchmarks.sweep [--store STORE] [--search random] [--configurations 50]
+    python -m benchmarks.sweep [--store STORE] [--search random] [--configurations 50] [--folds 5]
 
 Without a store the photographs of the package elpv-dataset are embedded first, which is not measured; without the
 package 2,624 vectors of 1,280 numbers in two classes are generated. Printed are configurations, folds, wall and
@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", help="that `heliograph embed` made")
     parser.add_argument("--search", choices=(GRID, RANDOM), default=RANDOM)
     parser.add_argument("--configurations", type=int, default=50, help="of a random search")
+    parser.add_argument("--folds", type=int, default=5, help="0: the validation split")
     flags = parser.parse_args(argv)
     splits = _splits(flags.store)
     import_tensorflow()
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         splits,
         splits.validation.known(len(splits.labels)),
         FitSettings(),
-        SweepSettings(search=flags.search, configurations=flags.configurations),
+        SweepSettings(search=flags.search, configurations=flags.configurations, folds=flags.folds),
     )
     seconds = {"seconds": round(time.perf_counter() - started[0], 1), "cpu": round(time.process_time() - started[1], 1)}
     said = found.to_json()
