@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import shutil
-import tempfile
 
 from pyarrow import fs
 
-from transforms.encoders.conversion import CACHE_VARIABLE, cache_directory
+from transforms.encoders.conversion import cache_directory, scratch_directory
 from transforms.encoders.digest import directory_digest, file_digest
 from transforms.encoders.handle import Handle
 from transforms.errors import EncoderError, InputError
@@ -36,19 +34,12 @@ def copy_here(handle: Handle, expected_sha256: str | None = None) -> pathlib.Pat
     copies, name = cache_directory() / COPIES, handle.target.rstrip("/").rsplit("/", 1)[-1]
     if expected_sha256 is not None and (copies / expected_sha256 / name).exists():
         return copies / expected_sha256 / name
-    try:
-        copies.mkdir(parents=True, exist_ok=True, mode=0o700)
-        scratch = tempfile.mkdtemp(prefix=".copying-", dir=copies)
-    except OSError as error:
-        raise EncoderError(f"{copies} cannot be written ({error.strerror}); set {CACHE_VARIABLE}") from error
-    try:
+    with scratch_directory(copies) as scratch:
         copy = pathlib.Path(scratch, name)
         _copy(handle, copy)
         place = copies / (directory_digest(copy) if copy.is_dir() else file_digest(copy))
         with contextlib.suppress(OSError):  # another process was faster: its copy is as good
             os.rename(scratch, place)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return place / name
 
 
