@@ -155,7 +155,7 @@ class Decoder:
 
     def decode(self, references: Iterable[ImageReference]) -> Iterator[EncodedImage | DeadLetter]:
         """Reads and decodes in threads, in order, a bounded number ahead; yields pixels without vectors."""
-        window: collections.deque[tuple[ImageReference, _Started]] = collections.deque()
+        window: collections.deque[_Started] = collections.deque()
         files = self._files.read(references)
         ahead = self.threads + 2 * self.batch_size
         while True:
@@ -163,17 +163,17 @@ class Decoder:
                 begun = next(files, None)
                 if begun is None:
                     break
-                window.append((begun.reference, self._submit(begun)))
+                window.append(self._submit(begun))
             if not window:
                 return
-            reference, started = window.popleft()
+            started = window.popleft()
             try:
                 yield started.future.result(timeout=self._time_left(started))
             except concurrent.futures.TimeoutError:
                 window = self._replace_stuck_pool(window)
                 message = f"not decoded within {self.timeout_seconds:g} s"
                 error = ImageError(ErrorClass.TIMEOUT, message, "TimeoutError")
-                yield DeadLetter(reference=reference, sha256="", stage="decode", error=error)
+                yield DeadLetter(reference=started.file.reference, sha256="", stage="decode", error=error)
 
     def _new_pool(self) -> concurrent.futures.ThreadPoolExecutor:
         return concurrent.futures.ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
@@ -190,15 +190,12 @@ class Decoder:
             return self.timeout_seconds * 2
         return max(0.0, started.at + self.timeout_seconds - time.monotonic())
 
-    def _replace_stuck_pool(
-        self, window: collections.deque[tuple[ImageReference, _Started]]
-    ) -> collections.deque[tuple[ImageReference, _Started]]:
+    def _replace_stuck_pool(self, window: Iterable[_Started]) -> collections.deque[_Started]:
         """A thread cannot be stopped: leaves it to itself and gives the waiting images to fresh ones."""
         self._pool.shutdown(wait=False)
         self._pool = self._new_pool()
         self._files.replace_stuck_threads()
-        waiting = [(r, s) if not s.future.cancel() else (r, self._submit(s.file)) for r, s in window]
-        return collections.deque(waiting)
+        return collections.deque(self._submit(one.file) if one.future.cancel() else one for one in window)
 
     def _decode(self, started: _Started) -> EncodedImage | DeadLetter:
         started.at = time.monotonic()
@@ -319,7 +316,7 @@ class Lane(Decoder):
 
 
 class _Started:
-    """When a thread took an image up (of time.monotonic), and what becomes of it."""
+    """A file, when a thread took it up (of time.monotonic), and what becomes of it."""
 
     future: concurrent.futures.Future[EncodedImage | DeadLetter]
 
