@@ -120,10 +120,10 @@ class ShardPredictor:
     def score(self, shard: Shard) -> ShardResult:
         """Scores the images of a shard: read, decode, encode, head."""
         # Without a fingerprint nobody knows whether a file is still what an earlier run has scored.
-        if all(reference.fingerprint or reference.problem for reference in shard.references):
-            done = self._work.resume(shard.name, len(shard.references))
-            if done is not None:
-                return done
+        unchanged = all(reference.fingerprint or reference.problem for reference in shard.references)
+        done = self._work.resume(shard.name, len(shard.references), unchanged)
+        if done is not None:
+            return done
         if self._lane is None:
             self._lane = self._load_lane()
             self._work.note(self._lane)

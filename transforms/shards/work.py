@@ -88,10 +88,16 @@ class ShardWork:
         """Remembers how a lane works, for the run record."""
         self.lanes = {"cores": self.cores, "decode_threads": lane.threads, "images_at_once": lane.batch_size}
 
-    def resume(self, name: str, images: int) -> ShardResult | None:
-        """Returns the result of a shard that an earlier attempt finished; else its core-seconds begin."""
+    def resume(self, name: str, images: int, unchanged: bool = True) -> ShardResult | None:
+        """Returns the result of a shard that an earlier attempt finished; else its core-seconds begin.
+
+        Args:
+          name: of the shard.
+          images: that it has.
+          unchanged: its files are known to be what they were; if not, nothing of it counts as finished.
+        """
         self._started = time.perf_counter()
-        result = self.workspace.find(name, self.run_id)
+        result = self.workspace.find(name, self.run_id) if unchanged else None
         if result is not None:
             resumed = images if result.resumed else 0
             self.heartbeat.add(done=images, failed=result.failed, resumed=resumed, now=True)

@@ -42,6 +42,17 @@ def test_core_seconds_begin_when_a_shard_is_taken_up(tmp_path: Path, monkeypatch
     assert working.do("1" * 24, [], Nothing()).core_seconds == 1 * 4, "one that could not be resumed"
 
 
+def test_core_seconds_of_a_shard_that_may_have_changed_begin_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter((100.0, 101.0, 200.0, 207.0))
+    monkeypatch.setattr(work.time, "perf_counter", lambda: next(moments))
+    working = shard_work(tmp_path)
+    assert working.do("0" * 24, [], Nothing()).core_seconds == 1 * 4
+    assert working.resume("0" * 24, 0, unchanged=False) is None, "finished, but perhaps of other files"
+    assert working.do("1" * 24, [], Nothing()).core_seconds == 7 * 4
+
+
 def result(core_seconds: float, encoded: int, resumed: bool) -> ShardResult:
     return ShardResult(
         name="0" * 24, run_id="r", files={}, rows=0, sizes={}, encoded=encoded, copied=0, failures={},
