@@ -56,6 +56,14 @@ class BegunFile:
         self._held.end(self._size)
         self._size = 0
 
+    def give_up(self) -> None:
+        """Closes once nobody reads it any more."""
+        if self.future is None:
+            self.close()
+        else:
+            self.future.cancel()
+            self.future.add_done_callback(lambda _: self.close())
+
 
 class HeldBytes:
     """Counts the bytes of files from their reading to their decoding; unread ones with the mean size so far."""
@@ -109,18 +117,25 @@ class Readahead:
         return self._held.now < self._bytes_ahead
 
     def read(self, references: Iterable[ImageReference]) -> Iterator[BegunFile]:
-        """Yields the references in order, each begun to be read, and begins further ones while there is room."""
+        """Yields the references in order, each begun to be read, and begins further ones while there is room.
+
+        Whoever stops early gets none of what was begun ahead, and it no longer counts as held.
+        """
         remaining = iter(references)
         ahead: collections.deque[BegunFile] = collections.deque()
-        while True:
-            while not ahead or (len(ahead) < self._reads and self.has_room):
-                reference = next(remaining, None)
-                if reference is None:
-                    break
-                ahead.append(self._begin(reference))
-            if not ahead:
-                return
-            yield ahead.popleft()
+        try:
+            while True:
+                while not ahead or (len(ahead) < self._reads and self.has_room):
+                    reference = next(remaining, None)
+                    if reference is None:
+                        break
+                    ahead.append(self._begin(reference))
+                if not ahead:
+                    return
+                yield ahead.popleft()
+        finally:
+            for file in ahead:
+                file.give_up()
 
     def close(self) -> None:
         """Lets the threads go."""

@@ -99,6 +99,17 @@ def test_what_is_held_is_bounded_by_its_bytes(store: list[str]) -> None:
     files.close()
 
 
+def test_what_was_begun_is_let_go_when_nobody_takes_it(store: list[str]) -> None:
+    files = Readahead(["/"], 10**6)
+    begun = files.read([*references(20), ImageReference(uri="bad", problem="BAD_ROW: no")])
+    next(begun).close()
+    assert files._held.now > 0
+    begun.close()
+    settle(store)
+    assert files._held.now == 0
+    files.close()
+
+
 def test_a_container_is_read_forward_by_one_thread(tmp_path: Path) -> None:
     import tarfile
 
