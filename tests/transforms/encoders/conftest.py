@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from transforms.encoders import resolve
+from transforms.encoders import conversion, resolve
 from transforms.encoders.encoder import Encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.encoders.tensorflow_runtime import import_keras, import_tensorflow
@@ -32,6 +33,20 @@ def default_specification() -> EncoderSpecification:
 @pytest.fixture(scope="session")
 def default_encoder(default_specification: EncoderSpecification) -> Encoder:
     return resolve.load_encoder(default_specification)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+    """A cache of a module's own, for which networks are converted here, where TensorFlow is loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("cache")
+        patch.setenv(conversion.CACHE_VARIABLE, str(path))
+        patch.setattr(
+            conversion,
+            "convert_in_process",
+            lambda specification, trust, directory: conversion.convert(specification, trust, pathlib.Path(directory)),
+        )
+        yield path
 
 
 @pytest.fixture

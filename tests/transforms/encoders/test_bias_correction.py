@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,11 @@ from transforms.encoders.bias_correction import mean_shift, to_bfloat16
 from transforms.encoders.difference import difference
 from transforms.encoders.specification import EncoderSpecification
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 
 @pytest.fixture(scope="module")
-def deep(
-    keras: Any, tmp_path_factory: pytest.TempPathFactory, module_patch: pytest.MonkeyPatch
-) -> EncoderSpecification:
+def deep(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> EncoderSpecification:
     """Convolutions of all three kinds, deep enough for rounding to add up; weights that bfloat16 makes smaller."""
     layers = keras.layers
     keras.utils.set_random_seed(7)
@@ -31,19 +30,6 @@ def deep(
     path = tmp_path_factory.mktemp("deep") / "deep.keras"
     model.save(path)
     return resolve.resolve_encoder(str(path), pixel_range=(0, 1))
-
-
-@pytest.fixture(scope="module")
-def module_patch(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A cache of this module's own; networks are converted here, where TensorFlow is loaded."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(conversion.CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(
-            conversion,
-            "convert_in_process",
-            lambda specification, trust, directory: conversion.convert(specification, trust, pathlib.Path(directory)),
-        )
-        yield patch
 
 
 def test_bfloat16_is_tensorflow_s(tf: Any) -> None:

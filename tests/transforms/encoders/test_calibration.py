@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 import shutil
 
 import numpy as np
@@ -13,19 +12,7 @@ from transforms.encoders.difference import difference
 from transforms.encoders.golden import self_test
 from transforms.errors import EncoderError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """A cache of this module's own; networks are converted here, where TensorFlow is loaded."""
-    with pytest.MonkeyPatch.context() as patch:
-        path = tmp_path_factory.mktemp("cache")
-        patch.setenv(conversion.CACHE_VARIABLE, str(path))
-        patch.setattr(
-            conversion,
-            "convert_in_process",
-            lambda specification, trust, directory: conversion.convert(specification, trust, pathlib.Path(directory)),
-        )
-        yield path
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")

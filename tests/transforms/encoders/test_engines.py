@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 import subprocess
 import sys
 import threading
@@ -15,22 +14,10 @@ from transforms.encoders.difference import difference
 from transforms.encoders.golden import golden_images
 from transforms.errors import EncoderError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 FAST = ("litert", "openvino")
 IN_PROCESS = conversion.convert_in_process
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """A cache of this module's own; but for one test, networks are converted here, where TensorFlow is loaded."""
-    with pytest.MonkeyPatch.context() as patch:
-        path = tmp_path_factory.mktemp("cache")
-        patch.setenv(conversion.CACHE_VARIABLE, str(path))
-        patch.setattr(
-            conversion,
-            "convert_in_process",
-            lambda specification, trust, directory: conversion.convert(specification, trust, pathlib.Path(directory)),
-        )
-        yield path
 
 
 @pytest.fixture(scope="module")
