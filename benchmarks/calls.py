@@ -1,7 +1,7 @@
 """What is fixed about how a network is called, measured: images a call, threads, and BatchNorm folded or not.
 
-    python benchmarks/calls.py tensorflow|litert|lanes [--encoder HANDLE] [--sizes 1 8 32]
-    python benchmarks/calls.py folding --encoder keras-applications:MobileNetV2
+    python -m benchmarks.calls tensorflow|litert|lanes [--encoder HANDLE] [--sizes 1 8 32]
+    python -m benchmarks.calls folding --encoder keras-applications:MobileNetV2
 
 Rounds are interleaved. Prints, as medians over them, images a second, milliseconds of processor time an image, and the
 largest difference of a vector to the first row's. Docs: docs/engines.md.

@@ -1,6 +1,6 @@
 """A store that answers after 50 ms: what of the throughput is left, by reading ahead.
 
-    python benchmarks/slow_storage.py [--latency-ms 50] [--images 2000]
+    python -m benchmarks.slow_storage [--latency-ms 50] [--images 2000]
 
 Draws photographs of 500×375, and embeds them with the default encoder through the lanes of `heliograph embed`, from
 the disk and with a pause before each file, by turns, three rounds. Prints images a second, their ratio (goal: at least
@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from tests.drawing import encode, picture
+from benchmarks import photographs
 from transforms.encoders.encoder import Encoder
 from transforms.encoders.engines import choose_engine
 from transforms.encoders.resolve import load_encoder, resolve_encoder
@@ -58,9 +55,7 @@ def main() -> None:
 
     encoder = load_encoder(choose_engine(resolve_encoder()).specification)
     with tempfile.TemporaryDirectory() as directory:
-        drawn = [encode(picture(500, 375, seed), "JPEG", quality=85) for seed in range(DRAWN)]
-        for number in range(flags.images):
-            Path(directory, f"{number:06}.jpg").write_bytes(drawn[number % DRAWN])
+        photographs.write(Path(directory), photographs.SMALL, flags.images, DRAWN)
         references = list(list_folder(directory))
         ratios = []
         for number in range(ROUNDS):
