@@ -110,7 +110,7 @@ def test_what_was_begun_is_let_go_when_nobody_takes_it(store: list[str]) -> None
     files.close()
 
 
-def test_a_container_is_read_forward_by_one_thread(tmp_path: Path) -> None:
+def test_a_container_is_read_forward_by_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tarfile
 
     from transforms.sources.dialects import recognise
@@ -120,9 +120,18 @@ def test_a_container_is_read_forward_by_one_thread(tmp_path: Path) -> None:
         tar.add(tmp_path / "photos", "photos")
     (source,) = recognise(str(tmp_path / "all.tar"))
     members = list(source.list_images())
+    read_member, seen, threads = readahead.MemberReader.read, [], set()
+
+    def read(reader: readahead.MemberReader, reference: ImageReference) -> bytes:
+        seen.append(reference)
+        threads.add(threading.get_ident())
+        return read_member(reader, reference)
+
+    monkeypatch.setattr(readahead.MemberReader, "read", read)
     files = Readahead([str(tmp_path)], 10**6)
-    found = {file.reference.uri.rsplit("/", 1)[-1]: file.wait()[0] for file in files.read(members)}
+    found = [file.wait()[0] for file in files.read(members)]
     files.close()
-    originals = list(list_folder(str(tmp_path / "photos")))
+    originals = [Path(original.uri).read_bytes() for original in list_folder(str(tmp_path / "photos"))]
     assert len(members) == len(originals) == 20
-    assert all(len(data) > 100 for data in found.values())
+    assert sorted(found) == sorted(originals)
+    assert (seen, len(threads)) == (members, 1)
