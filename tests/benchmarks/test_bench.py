@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -140,9 +141,23 @@ def test_bars_are_as_long_as_their_medians() -> None:
     assert first / second == pytest.approx(2, abs=0.01)
 
 
+def called_by(path: str, name: str, call: Callable[[], str]) -> str:
+    """Calls from within a function of a file that need not be there."""
+    functions: dict[str, Callable[[Callable[[], str]], str]] = {}
+    exec(compile(f"def {name}(call): return call()", path, "exec"), functions)
+    return functions[name](call)
+
+
 def test_a_stack_belongs_to_its_innermost_place() -> None:
-    frame = sys._getframe()
-    assert place(frame) == "the rest"
+    def here() -> str:
+        return place(sys._getframe())
+
+    network, beam = ("transforms/encoders/litert.py", "interpret"), ("apache_beam/runners/worker.py", "process")
+    assert here() == "the rest"
+    assert called_by(*network, here) == "the network"
+    assert called_by("transforms/encoders/litert.py", "load", here) == "choosing and checking the engine"
+    assert called_by(*beam, lambda: called_by(*network, here)) == "the network"
+    assert called_by(*network, lambda: called_by(*beam, here)) == "Beam"
 
 
 def test_vectors_of_a_peer_are_found_by_file_name(tmp_path: Path) -> None:
