@@ -1,7 +1,7 @@
 """From scratch, features and fine-tuning side by side, on Fashion-MNIST and on the solar cells of ELPV.
 
-    python benchmarks/compare_training.py --data fashion-mnist --directory /tmp/compare --seeds 5
-    python benchmarks/compare_training.py --data elpv --directory /tmp/compare --seeds 5
+    python -m benchmarks.compare_training --data fashion-mnist --directory /tmp/compare --seeds 5
+    python -m benchmarks.compare_training --data elpv --directory /tmp/compare --seeds 5
 
 Every line is the commands of heliograph as a user would type them; they are repeated with other seeds (initial weights,
 order, augmentation), never with other images. What was measured before is kept in the directory's results.jsonl and not
@@ -13,9 +13,7 @@ of a head include the embedding of its images.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gzip
-import io
 import json
 import resource
 import statistics
@@ -27,7 +25,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipelines import cli, demo
+from benchmarks import processes
+from pipelines import demo
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
@@ -166,13 +165,7 @@ def fit_head(name: str, more: Sequence[str], source: list[str], root: Path) -> d
 def call(words: list[str]) -> dict[str, Any]:
     """Runs one command; returns its record."""
     print("$ heliograph", *words, flush=True)
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        status = cli.main([*words, "--json"])
-    if status:
-        raise SystemExit(f"heliograph {words[0]} ended with status {status}")
-    record: dict[str, Any] = json.loads(output.getvalue())
-    return record
+    return processes.run_here(words)
 
 
 class Results:

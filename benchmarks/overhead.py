@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from unittest import mock
 
 import numpy as np
 
-from pipelines import cli
+from benchmarks import processes
 from transforms.encoders.specification import EncoderSpecification
 from transforms.images.decode import DecodedImage
 
@@ -49,8 +48,7 @@ def nothing_to_do() -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         for module in ("shards.embedder", "encoders.engines", "commit_parts"):
-            if hasattr(__import__(f"transforms.{module}", fromlist=["_"]), "load_encoder"):
-                stack.enter_context(mock.patch(f"transforms.{module}.load_encoder", load))
+            stack.enter_context(mock.patch(f"transforms.{module}.load_encoder", load))
         stack.enter_context(mock.patch("transforms.shards.readahead.read_image", _address))
         stack.enter_context(mock.patch("transforms.shards.lanes.decode_image", return_value=image))
         yield
@@ -70,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             Path(directory, f"{number:06d}.jpg").write_bytes(number.to_bytes(4, "big"))
         with nothing_to_do():
             command = ["embed", "--input", directory, "--no-report", "--engine", "tensorflow"]
-            _call([*command, "--store", f"{directory}/warm", "--dry-run"])
-            record = _call([*command, "--store", f"{directory}/store"])
+            processes.run_here([*command, "--store", f"{directory}/warm", "--dry-run"])
+            record = processes.run_here([*command, "--store", f"{directory}/store"])
     step = sum(record["stage_seconds"].values())
     print(
         json.dumps(
@@ -85,16 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     )
     return 0
-
-
-def _call(words: list[str]) -> dict[str, Any]:
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        status = cli.main([*words, "--json"])
-    if status:
-        raise SystemExit(f"heliograph {words[0]} ended with status {status}")
-    record: dict[str, Any] = json.loads(output.getvalue())
-    return record
 
 
 if __name__ == "__main__":

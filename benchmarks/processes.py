@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +15,9 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from pipelines import cli
 
 ROOT = Path(__file__).parents[1]
 MEMORY_SECONDS, MARK_SECONDS, ENDING_SECONDS = 0.4, 0.05, 10.0
@@ -175,3 +180,14 @@ class _Tree:
 def heliograph(*words: str) -> list[str]:
     """Returns the command line of one of our commands."""
     return [sys.executable, "-m", f"pipelines.{words[0]}", *words[1:]]
+
+
+def run_here(words: Sequence[str]) -> dict[str, Any]:
+    """Runs one of our commands in this process; returns its record."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        status = cli.main([*words, "--json"])
+    if status:
+        raise SystemExit(f"heliograph {words[0]} ended with status {status}")
+    record: dict[str, Any] = json.loads(output.getvalue())
+    return record
