@@ -139,6 +139,7 @@ def _embed_options(
         threads=flags.threads or 0,
         timeout_seconds=flags.image_timeout,
         trust_model=flags.trust_model,
+        device=flags.encoder_device,
     )
 
 

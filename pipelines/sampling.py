@@ -9,10 +9,9 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from transforms.encoders.golden import golden_images
-from transforms.encoders.resolve import load_encoder
 from transforms.shards.embedder import EmbedOptions
-from transforms.shards.lanes import DeadLetter, Lane
-from transforms.shards.work import cores_of_process, images_at_once
+from transforms.shards.lanes import DeadLetter
+from transforms.shards.work import cores_of_process
 from transforms.sources.dialects import Source
 from transforms.sources.reference import ImageReference
 
@@ -55,18 +54,10 @@ class Sample(NamedTuple):
 
 def time_sample(sources: Sequence[Source], embed: EmbedOptions, number: int = SAMPLE_IMAGES) -> Sample:
     """Embeds some of the first images of the sources, and keeps nothing."""
-    encoder = load_encoder(embed.specification, trust_model=embed.trust_model, beside=embed.table)
-    encoder.encode(golden_images(embed.specification))
     cores = cores_of_process(embed.processes)
-    lane = Lane(
-        encoder=encoder,
-        preprocessing=embed.specification.preprocessing,
-        roots=embed.roots,
-        batch_size=images_at_once(embed.batch_size, embed.specification.engine, cores),
-        threads=embed.threads or cores,
-        timeout_seconds=embed.timeout_seconds,
-        views_of=embed.views_of if embed.views.count else None,
-    )
+    encoder = embed.load_encoder(cores)
+    encoder.encode(golden_images(embed.specification))
+    lane = embed.lane(encoder, cores)
     chosen = choose(chain.from_iterable(source.list_images() for source in sources), number)
     started = time.perf_counter()
     outcomes = list(lane.run(chosen))

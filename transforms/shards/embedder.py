@@ -6,7 +6,9 @@ import dataclasses
 import datetime
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Any
 
+from transforms.encoders.encoder import Encoder
 from transforms.encoders.golden import golden_images, self_test
 from transforms.encoders.resolve import load_encoder
 from transforms.encoders.specification import EncoderSpecification
@@ -67,6 +69,29 @@ class EmbedOptions:
         """Returns the views of an image that are rows as well; there are none outside the training split."""
         return self.views if self.split_of(image) == SPLITS[0] else NO_VIEWS
 
+    def load_encoder(self, cores: int) -> Encoder:
+        """Loads the encoder for a process that has so many cores."""
+        return load_encoder(
+            self.specification,
+            trust_model=self.trust_model,
+            threads=cores,
+            beside=self.table,
+            device=self.device,
+        )
+
+    def lane(self, encoder: Encoder, cores: int, **more: Any) -> Lane:
+        """Returns the lane of such a process; ``more`` are further attributes of it."""
+        return Lane(
+            encoder=encoder,
+            preprocessing=self.specification.preprocessing,
+            roots=self.roots,
+            views_of=self.views_of if self.views.count else None,
+            batch_size=images_at_once(self.batch_size, self.specification.engine, cores),
+            threads=self.threads or cores,
+            timeout_seconds=self.timeout_seconds,
+            **more,
+        )
+
 
 class ShardEmbedder:
     """Embeds shards one after the other; holds what is loaded once a worker.
@@ -90,14 +115,8 @@ class ShardEmbedder:
 
     def _load_lane(self, contents: Sequence[Run]) -> Lane:
         """Loads what the first shard needs that is not finished; a night with nothing new needs no network."""
-        options = self._options
-        encoder = load_encoder(
-            options.specification,
-            trust_model=options.trust_model,
-            threads=self._work.cores,
-            beside=options.table,
-            device=options.device,
-        )
+        options, cores = self._options, self._work.cores
+        encoder = options.load_encoder(cores)
         known: ContentIndex | None = None
         if options.version is not None:
             table = FeatureTable.open(options.table, options.version)
@@ -105,18 +124,7 @@ class ShardEmbedder:
             known = SortedContentIndex(table, contents) if contents else ContentIndex(table)
         else:
             encoder.encode(golden_images(options.specification))  # traces the network before the clock runs
-        return Lane(
-            encoder=encoder,
-            preprocessing=options.specification.preprocessing,
-            roots=options.roots,
-            known=known,
-            views_of=options.views_of if options.views.count else None,
-            batch_size=images_at_once(options.batch_size, options.specification.engine, self._work.cores),
-            threads=options.threads or self._work.cores,
-            timeout_seconds=options.timeout_seconds,
-            observe=self._observe or ignore,
-            clock=self._work.clock,
-        )
+        return options.lane(encoder, cores, known=known, observe=self._observe or ignore, clock=self._work.clock)
 
     def embed(self, shard: Shard, contents: Sequence[Run] = ()) -> ShardResult:
         """Writes a part and a marker, unless an earlier attempt did.
