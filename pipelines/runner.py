@@ -68,11 +68,12 @@ def check_runner(
     """
     options = PipelineOptions(list(beam_args))
     _check_name(options)
+    name = name_of(options)
     if options.view_as(StandardOptions).streaming:
         raise errors.OptionError(
             "--streaming is refused: a run publishes at the end of its input, which a stream has not; leave it out"
         )
-    if not wait and _name(options) != "dataflow":
+    if not wait and name != "dataflow":
         raise errors.OptionError("--no-wait is for --runner=DataflowRunner: other jobs end with this process")
     direct = options.view_as(DirectOptions)
     if is_local(options) and direct.direct_running_mode == "multi_processing":
@@ -84,7 +85,7 @@ def check_runner(
         return options
     local = next((place for place in places if place and filesystem.is_local(place)), None)
     if local is not None:
-        or_here = "" if _name(options) == "dataflow" else ", or keep the workers here with --environment_type=LOOPBACK"
+        or_here = "" if name == "dataflow" else ", or keep the workers here with --environment_type=LOOPBACK"
         raise errors.OptionError(
             f"{local} lies on this machine, where the workers of --runner {_given(options)} do not find it: copy it to "
             f"gs:// or s3:// and name that{or_here}"
@@ -102,12 +103,13 @@ def _given(options: PipelineOptions) -> str:
     return (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1]
 
 
-def _name(options: PipelineOptions) -> str:
+def name_of(options: PipelineOptions) -> str:
+    """Returns the runner's name in small letters, as in LOCAL_RUNNERS and RUNNERS."""
     return _given(options).lower().removesuffix("runner")
 
 
 def _check_name(options: PipelineOptions) -> None:
-    name = _name(options)
+    name = name_of(options)
     if name in LOCAL_RUNNERS:
         return
     if reason := REFUSED_RUNNERS.get(name):
@@ -132,7 +134,7 @@ def works_here(options: PipelineOptions) -> bool:
     """Returns whether the workers run on this machine, as far as the flags tell."""
     if is_local(options):
         return True
-    if _name(options) == "dataflow":
+    if name_of(options) == "dataflow":
         return False
     portable = options.view_as(PortableOptions)
     if portable.environment_type in ("LOOPBACK", "EMBEDDED_PYTHON"):
@@ -147,12 +149,12 @@ def works_here(options: PipelineOptions) -> bool:
         "flink": flink.flink_master in ("[local]", "[auto]"),
         "spark": spark.spark_master_url.startswith("local"),
     }
-    return by_default.get(_name(options), False)
+    return by_default.get(name_of(options), False)
 
 
 def is_local(options: PipelineOptions) -> bool:
     """Returns whether the run stays in this process."""
-    return _name(options) in LOCAL_RUNNERS
+    return name_of(options) in LOCAL_RUNNERS
 
 
 def run_pipeline(build: Build, beam_args: Sequence[str], watch: Callable[[], None] | None = None) -> dict[str, int]:

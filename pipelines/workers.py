@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
+from pipelines import runner
 from transforms.encoders.devices import DEVICES
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
@@ -76,10 +77,9 @@ def settle_workers(
     Raises:
       OptionError: an accelerator that is no hint, or for the local run; a GPU on Dataflow without one.
     """
-    runner = (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1]
-    _check_accelerator(accelerator, runner)
+    _check_accelerator(accelerator, options)
     hints = {"accelerator": accelerator} if accelerator else {}
-    if "dataflow" not in runner.lower():
+    if runner.name_of(options) != "dataflow":
         return Workers(processes=int(options.view_as(PortableOptions).sdk_worker_parallelism), hints=hints)
     given = [hint.partition("=")[0] for hint in options.view_as(StandardOptions).resource_hints]
     if device == "gpu" and not accelerator and "accelerator" not in given:
@@ -97,12 +97,12 @@ def settle_workers(
     return Workers(processes=processes, hints=hints)
 
 
-def _check_accelerator(accelerator: str | None, runner: str) -> None:
+def _check_accelerator(accelerator: str | None, options: PipelineOptions) -> None:
     if accelerator is None:
         return
     if not _ACCELERATOR.fullmatch(accelerator):
         raise OptionError(f"--accelerator must be such as '{_EXAMPLE}', got {accelerator!r}")
-    if not runner:
+    if runner.is_local(options):
         raise OptionError(f"--accelerator {accelerator} is for workers elsewhere; leave it out or name a --runner")
 
 

@@ -125,6 +125,7 @@ def test_a_hint_of_the_user_s_own_is_left_alone(tmp_path: Path) -> None:
         (["--accelerator", "t4", *DATAFLOW], "--accelerator must be such as 'type:nvidia-tesla-t4;.*', got 't4'"),
         (["--encoder-device=gpu", *DATAFLOW], "--encoder-device gpu: Dataflow's workers have none; add --accelerator"),
         (["--accelerator", TESLA], f"--accelerator {TESLA} is for workers elsewhere; leave it out or name a --runner"),
+        (["--accelerator", TESLA, "--runner=DirectRunner"], f"--accelerator {TESLA} is for workers elsewhere"),
     ],
 )
 def test_an_accelerator_that_nobody_can_give(tmp_path: Path, flags: list[str], message: str) -> None:
