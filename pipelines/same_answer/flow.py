@@ -62,10 +62,9 @@ class Flow:
         return join(self.directory, side, name)
 
     def _embed(self, collection: Collection) -> Iterator[Check]:
-        flags = {"reference": _inputs(collection.inputs), "tested": (*_inputs(collection.reordered), *OTHERWISE)}
         calls = {
             side: ("--store", self._place(side, "store"), "--no-report", *self.encoder, *words)
-            for side, words in flags.items()
+            for side, words in _images_of(collection).items()
         }
         records = {side: self._call(side, "embed", *words) for side, words in calls.items()}
         yield from self._compare_counts("embed", records, len(collection.rows))
@@ -93,18 +92,15 @@ class Flow:
 
     def _score(self, collection: Collection, model: str) -> Iterator[Check]:
         for step, sources in (
-            (
-                "score",
-                {"reference": _inputs(collection.inputs), "tested": (*_inputs(collection.reordered), *OTHERWISE)},
-            ),
+            ("score", _images_of(collection)),
             ("score stored", dict.fromkeys(("reference", "tested"), ("--store", self._place("reference", "store")))),
         ):
-            records = {}
-            for side, words in sources.items():
-                output = self._place(side, step.replace(" ", "-"))
-                records[side] = self._call(side, "score", *words, "--model", model, "--output", output)
+            outputs = {side: self._place(side, step.replace(" ", "-")) for side in sources}
+            records = {
+                side: self._call(side, "score", *words, "--model", model, "--output", outputs[side])
+                for side, words in sources.items()
+            }
             yield from self._compare_counts(step, records, len(collection.rows) if step == "score" else 0)
-            outputs = {side: self._place(side, step.replace(" ", "-")) for side in records}
             read = {side: _parts(outputs[side], records[side]["files"]) for side in records}
             yield from self._compare_rows(step, {side: rows for side, (rows, _) in read.items()}, "confidences")
             if step == "score":
@@ -150,6 +146,11 @@ class Flow:
     def _repeats(self) -> bool:
         """Whether each bundle is done twice: the second time its shards are found done, and nothing is inferred."""
         return PipelineOptions(list(self.beam_args)).view_as(DirectOptions).direct_runner_bundle_repeat > 0
+
+
+def _images_of(collection: Collection) -> dict[str, tuple[str, ...]]:
+    """Returns the flags that name the images to each side, to the tested one in another order and cut otherwise."""
+    return {"reference": _inputs(collection.inputs), "tested": (*_inputs(collection.reordered), *OTHERWISE)}
 
 
 def _inputs(addresses: Sequence[str]) -> tuple[str, ...]:
