@@ -95,13 +95,14 @@ def _decisions(
     heads, tried = subsets.shape[1], len(path)
     mean, std = standardisation(train.vectors)
     stack = HeadStack(train, validation, mean, std, classes=len(labels), settings=settings)
+    examples = min(len(train.targets), FEW_EXAMPLES)
     members = Members(
         l2=np.tile(np.array(path, np.float32), heads),
-        rates=np.full(heads * tried, settings.rate, np.float32),
+        rates=np.full(heads * tried, settings.first_rate(examples), np.float32),
         class_weights=np.tile(weights, (heads * tried, 1)),
         used=np.repeat(subsets, tried, axis=1),
     )
-    fit = stack.fit(members, settings.schedule(min(len(train.targets), FEW_EXAMPLES)))
+    fit = stack.fit(members, settings.schedule(examples))
     best = fit.losses.reshape(heads, tried).argmin(axis=1) + tried * np.arange(heads)
     logits = stack.logits(
         [array[:, best] if place == 0 else array[best] for place, array in enumerate(fit.weights)], test

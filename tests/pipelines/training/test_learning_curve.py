@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.training.curve_figure import curve_markdown, curve_svg
 from pipelines.training.features import Examples, split_features
-from pipelines.training.fit_settings import FitSettings
+from pipelines.training.fit_settings import MANY_RATE, FitSettings
 from pipelines.training.learning_curve import REPEATS, SHARES, learning_curve, subset_masks
 from tests.pipelines.training.builders import clouds, features
 
@@ -52,6 +52,15 @@ def test_more_labels_help_and_intervals_say_how_sure_that_is() -> None:
         recalls = [point["recall"][index] for point in curve["points"]]
         assert entry["gain"] == pytest.approx(recalls[-1] - recalls[-2], abs=1e-3)
         assert entry["interval"][0] < entry["gain"] < entry["interval"][1]
+
+
+def test_heads_of_the_curve_begin_with_the_rate_of_the_model_s() -> None:
+    splits = splits_of((300, 90, 300))
+    curves = [
+        learning_curve(splits, splits.validation, FitSettings(learning_rate_schedule="anneal", learning_rate=rate))
+        for rate in (None, MANY_RATE)
+    ]
+    assert curves[0] == curves[1]
 
 
 def test_without_a_test_split_validation_is_measured_on_and_the_figure_is_a_picture() -> None:
