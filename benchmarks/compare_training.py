@@ -99,12 +99,17 @@ def write_document(data: str, compared: str, figure: str) -> None:
     (FIGURES / f"curves-{data}.svg").write_text(figure)
 
 
+def read_fashion(archive: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the images ``uint8[N, 28, 28]`` and classes of ``train`` or ``t10k``."""
+    pixels = np.frombuffer(gzip.decompress((FASHION / f"{archive}-images-idx3-ubyte.gz").read_bytes()), np.uint8)
+    labels = np.frombuffer(gzip.decompress((FASHION / f"{archive}-labels-idx1-ubyte.gz").read_bytes()), np.uint8)
+    return pixels[16:].reshape(-1, 28, 28), labels[8:]
+
+
 def write_fashion(root: Path) -> list[str]:
     """Writes the first images of each class as PNG files; returns the flags of the input."""
     for archive, split_of in (("train", ("train", "validation")), ("t10k", ("test", "test"))):
-        pixels = np.frombuffer(gzip.decompress((FASHION / f"{archive}-images-idx3-ubyte.gz").read_bytes()), np.uint8)
-        labels = np.frombuffer(gzip.decompress((FASHION / f"{archive}-labels-idx1-ubyte.gz").read_bytes()), np.uint8)
-        pixels, labels = pixels[16:].reshape(-1, 28, 28), labels[8:]
+        pixels, labels = read_fashion(archive)
         count = TEST if archive == "t10k" else TRAIN + VALIDATION
         for target, name in enumerate(CLASSES):
             for place, number in enumerate(np.flatnonzero(labels == target)[:count]):

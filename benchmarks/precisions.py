@@ -1,6 +1,6 @@
 """What each engine and precision costs in accuracy: cosine to TensorFlow float32, and a linear probe on its vectors.
 
-    python benchmarks/precisions.py [--images N]
+    python -m benchmarks.precisions [--images N]
 
 ELPV (2,008 cells to fit, 616 to test) and Fashion-MNIST (3,000 and 1,000, balanced), EfficientNet-Lite0 at 224 px:
 StandardScaler and LogisticRegression, C picked by cross-validation inside the training part. Prints the table of
@@ -10,7 +10,6 @@ docs/engines.md. Needs elpv-dataset (`make data`) and Debian's dataset-fashion-m
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import io
 import time
@@ -24,6 +23,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.compare_training import read_fashion
 from pipelines.demo import data_directory, read_cells
 from transforms.encoders.calibration import SAMPLE_IMAGES, calibrate
 from transforms.encoders.difference import difference
@@ -32,7 +32,6 @@ from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.images.decode import decode_image
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 BATCH = 32
 
 
@@ -59,12 +58,8 @@ def elpv(specification: EncoderSpecification, few: int | None) -> Task:
 def fashion(specification: EncoderSpecification, few: int | None) -> Task:
     """Ten kinds of clothes, balanced."""
     parts = []
-    for prefix, count in (("train", 3000), ("t10k", 1000)):
-        raw = gzip.decompress((FASHION / f"{prefix}-images-idx3-ubyte.gz").read_bytes())
-        images = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28)
-        classes = np.frombuffer(
-            gzip.decompress((FASHION / f"{prefix}-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8
-        )
+    for archive, count in (("train", 3000), ("t10k", 1000)):
+        images, classes = read_fashion(archive)
         each = (count if few is None else few * count // 4000) // 10
         chosen = np.concatenate([np.flatnonzero(classes == kind)[:each] for kind in range(10)])
         parts.append((images[chosen], classes[chosen]))
