@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from pyarrow import fs
 from transforms.errors import ImageError
 from transforms.files.filesystem import open_filesystem
 from transforms.files.runs import read_rows
+from transforms.files.threads import map_in_threads
 from transforms.images.limits import DEFAULT_LIMITS
 from transforms.shards.plan import PlannedShard
 from transforms.sources.members import MemberReader
@@ -25,8 +25,6 @@ from transforms.store.table import FeatureTable
 
 MOST_READ = 10_000
 """New images that are read to compare their content; when there are more, what is found among these is scaled up."""
-
-_THREADS = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,8 +73,7 @@ def find_moves(
         except ImageError:
             return ""
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        digests = list(pool.map(digest, new))
+    digests = list(map_in_threads(digest, new))
     members.close()
     known = open_index(table, directory).locate(filter(None, digests))
     removed = _removed({image.image_id for images in known.values() for image in images}, gone)

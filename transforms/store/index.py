@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from transforms.files.filesystem import open_filesystem
 from transforms.files.runs import RUN_ROWS, KeyRange, Run, read_range, split_ranges, write_run
+from transforms.files.threads import map_in_threads
 from transforms.store.delta import DataFile
 from transforms.store.read import file_errors, vectors_of
 from transforms.store.schema import VIEWS_KEY, conform, feature_schema, subset
@@ -30,7 +30,6 @@ _KEY_BYTES = 16
 CONTENT_SCHEMA = pa.schema([("key", pa.binary(_KEY_BYTES)), ("file", pa.uint32()), ("row", pa.uint32())])
 """Where a content is: the first half of its digest, number of the data file, row."""
 
-_THREADS = 8
 _ROW_BITS = 32
 _HEX = 64
 
@@ -171,10 +170,9 @@ class SortedContentIndex(ContentIndex):
 
     def _places_of(self, sha256: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
         keys = {digest: key for digest in dict.fromkeys(sha256) if (key := _key(digest))}
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for digest, places in zip(keys, pool.map(self._look_up, keys.values()), strict=True):
-                for place in places:
-                    yield digest, place
+        for digest, places in zip(keys, map_in_threads(self._look_up, list(keys.values())), strict=True):
+            for place in places:
+                yield digest, place
 
     def _look_up(self, key: bytes) -> list[tuple[int, int]]:
         run = self._runs[max(0, bisect.bisect_right(self._firsts, key) - 1)]
