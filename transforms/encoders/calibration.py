@@ -77,8 +77,8 @@ def calibrate(specification: EncoderSpecification, pixels: Pixels, trust_model: 
         conversion.convert_in_process(specification, trust_model, scratch)
         if not pathlib.Path(scratch, _NETWORK).exists():
             keep_network(scratch, network_directory(refused))
-        network = hashlib.sha256(pathlib.Path(scratch, _NETWORK).read_bytes()).hexdigest()[:32]
-        done = dataclasses.replace(specification, calibration=f"{digest}-{network}")
+        suffix = _suffix(pathlib.Path(scratch, _NETWORK).read_bytes())
+        done = dataclasses.replace(specification, calibration=f"{digest}{suffix}")
         expected = np.load(pathlib.Path(scratch, "held_back.npy"))
         pathlib.Path(scratch, _FACTS).write_text("{}")
         keep_network(scratch, network_directory(done))
@@ -132,8 +132,7 @@ def fetch_calibration(specification: EncoderSpecification, place: str) -> None:
         files = {name: read_bytes(root, f"{path}/{name}") for name in _FILES}
     except OSError:
         return  # converted_network says what is missing
-    digest = hashlib.sha256(files[_NETWORK]).hexdigest()[:32]
-    if not specification.calibration.endswith(f"-{digest}"):
+    if not specification.calibration.endswith(_suffix(files[_NETWORK])):
         raise EncoderError(
             f"{join(place, DIRECTORY, _NETWORK)} is not the network {specification.calibration} any more; "
             "bring the file back, or embed into another store"
@@ -151,5 +150,10 @@ def _is_whole(specification: EncoderSpecification) -> bool:
         data = (directory / _NETWORK).read_bytes()
     except OSError:
         return False
-    digest = hashlib.sha256(data).hexdigest()[:32]
-    return specification.calibration.endswith(f"-{digest}") and all(os.path.exists(directory / n) for n in _FILES)
+    whole = all(os.path.exists(directory / name) for name in _FILES)
+    return whole and specification.calibration.endswith(_suffix(data))
+
+
+def _suffix(network: bytes) -> str:
+    """Returns how a ``calibration`` ends that has this network."""
+    return f"-{hashlib.sha256(network).hexdigest()[:32]}"
