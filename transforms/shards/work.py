@@ -94,10 +94,12 @@ class ShardWork:
         Args:
           name: of the shard.
           images: that it has.
-          unchanged: its files are known to be what they were; if not, nothing of it counts as finished.
+          unchanged: its files are known to be what they were; if not, an earlier attempt's marker is taken away.
         """
         self._started = time.perf_counter()
-        result = self.workspace.find(name, self.run_id) if unchanged else None
+        if not unchanged:
+            self.workspace.forget([name])
+        result = self.workspace.find(name, self.run_id)
         if result is not None:
             resumed = images if result.resumed else 0
             self.heartbeat.add(done=images, failed=result.failed, resumed=resumed, now=True)

@@ -28,9 +28,9 @@ class Nothing:
         return {}
 
 
-def shard_work(root: Path) -> ShardWork:
+def shard_work(root: Path, run_id: str = "run") -> ShardWork:
     workspace = Workspace(root=str(root))
-    return ShardWork(workspace=workspace, heartbeat=Heartbeat(workspace, "run"), run_id="run", cores=4)
+    return ShardWork(workspace=workspace, heartbeat=Heartbeat(workspace, run_id), run_id=run_id, cores=4)
 
 
 def test_core_seconds_begin_when_a_shard_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +51,14 @@ def test_core_seconds_of_a_shard_that_may_have_changed_begin_as_well(
     assert working.do("0" * 24, [], Nothing()).core_seconds == 1 * 4
     assert working.resume("0" * 24, 0, unchanged=False) is None, "finished, but perhaps of other files"
     assert working.do("1" * 24, [], Nothing()).core_seconds == 7 * 4
+
+
+@pytest.mark.parametrize(("unchanged", "counts"), [(True, "first"), (False, "second")])
+def test_a_shard_that_may_have_changed_is_done_anew(tmp_path: Path, unchanged: bool, counts: str) -> None:
+    assert shard_work(tmp_path, "first").do("0" * 24, [], Nothing()).run_id == "first"
+    working = shard_work(tmp_path, "second")
+    found = working.resume("0" * 24, 0, unchanged)
+    assert (found or working.do("0" * 24, [], Nothing())).run_id == counts
 
 
 def result(core_seconds: float, encoded: int, resumed: bool) -> ShardResult:
