@@ -130,7 +130,11 @@ def counted(record: dict[str, Any]) -> tuple[int, int]:
 
 
 def wait_for_shards(store: Path, count: int, process: subprocess.Popen[str]) -> None:
-    """Waits until so many shards are done."""
+    """Waits until so many shards are done, at most as long as a job may take."""
+    latest = time.monotonic() + TIMEOUT
     while len(list(store.glob("*/_work/shards/*.json"))) < count:
         assert process.poll() is None, f"it ended before it could be disturbed\n{process.communicate()}"
+        if time.monotonic() > latest:
+            process.kill()
+            pytest.fail(f"fewer than {count} shards after {TIMEOUT} s")
         time.sleep(0.02)
