@@ -34,7 +34,10 @@ def draw_pixels(
     Returns:
       ``uint8[N, height, width, 3]``, N = ``count`` unless there are fewer images that can be decoded.
     """
-    print(f"int8: calibrating on {count} of the images, which takes some twenty seconds, once", file=sys.stderr)
+    print(
+        f"int8: calibrating on {count} of the images, or as many as there are: some twenty seconds, once a store",
+        file=sys.stderr,
+    )
     listed = enumerate(reference for source in sources for reference in islice(source.list_images(), LISTED))
     drawn = heapq.nsmallest(_SPARE * count, listed, key=lambda pair: _draw(pair[1]))
     decoder = Decoder(preprocessing=preprocessing, roots=roots_of(sources), threads=usable_cores())

@@ -81,7 +81,8 @@ def list_prediction_files(address: str) -> list[str]:
     names = found or [name for name in names if _is_prediction(name, ".jsonl")]
     if not names:
         raise InputError(
-            f"{address} holds no predictions_*.parquet; make them with heliograph score --output {address}"
+            f"{address} holds no predictions_*.parquet or .jsonl; make them with heliograph score --output {address}, "
+            "whose --format csv is for people and cannot be measured"
         )
     return [join(address, name) for name in sorted(names)]
 
