@@ -53,7 +53,10 @@ def add_tta_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_augment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--augment", choices=tuple(POLICIES), help="what the images show, hence how they may vary (default: natural)"
+        "--augment",
+        metavar="POLICY[:STRENGTH]",
+        help=f"what the images show, hence how they may vary: {', '.join(POLICIES)}; texture:0.25 is a quarter of "
+        "texture (default: natural)",
     )
 
 

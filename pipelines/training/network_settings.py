@@ -7,7 +7,7 @@ import dataclasses
 
 from pipelines.options import positive
 from transforms.errors import OptionError
-from transforms.images.augment import POLICIES
+from transforms.images.augment import POLICIES, find_policy
 
 NO_AUGMENTATION = "none"
 SCHEDULES = ("cosine", "constant")
@@ -24,7 +24,8 @@ class NetworkSettings:
       train_epochs: passes over the training split, at most.
       patience: epochs without a better validation loss after which training stops.
       batch_size: images a step.
-      augment: policy of the changes that each image undergoes anew in each epoch, or ``none``.
+      augment: policy of the changes that each image undergoes anew in each epoch, as find_policy takes it, or
+        ``none``.
       dropout_rate: share of the inputs of each dense layer that a step sets to zero, in [0, 1).
       l2_regularizer: factor of the trained kernels' squares in the loss.
       label_smoothing: share of a target spread over all classes, in [0, 1).
@@ -64,8 +65,8 @@ class NetworkSettings:
             )
         if self.schedule not in SCHEDULES:
             raise OptionError(f"--schedule must be {' or '.join(SCHEDULES)}, got {self.schedule!r}")
-        if self.augment not in (*POLICIES, NO_AUGMENTATION):
-            raise OptionError(f"--augment must be {', '.join(POLICIES)} or {NO_AUGMENTATION}, got {self.augment!r}")
+        if self.augment != NO_AUGMENTATION:
+            find_policy(self.augment)
         if not 0 <= self.seed < 2**31:
             raise OptionError(f"--seed must be in [0, 2147483648), got {self.seed}")
 
@@ -91,9 +92,10 @@ def add_network_flags(parser: argparse.ArgumentParser, default: NetworkSettings)
     parser.add_argument("--batch-size", type=positive(int), default=default.batch_size, help="images a step")
     parser.add_argument(
         "--augment",
-        choices=(*POLICIES, NO_AUGMENTATION),
         default=default.augment,
-        help="what each training image undergoes anew in each epoch",
+        metavar="POLICY[:STRENGTH]",
+        help=f"{', '.join(POLICIES)} or {NO_AUGMENTATION}: what each training image undergoes anew in each epoch; "
+        "texture:0.25 is a quarter of texture",
     )
     parser.add_argument("--dropout-rate", type=float, default=default.dropout_rate, help="before dense layers")
     parser.add_argument(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -67,6 +68,19 @@ class Policy:
         text = repr((AUGMENT_VERSION, sorted(dataclasses.asdict(self).items())))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def weakened(self, strength: float) -> Policy:
+        """Returns the policy with all that it does by degrees done less, ``strength`` in (0, 1) of it.
+
+        Symmetries stay as they are; so does the size of an erased rectangle, but fewer views have one.
+        """
+        ranges = ("rotation", "brightness", "contrast", "saturation", "hue", "erase")
+        return dataclasses.replace(
+            self,
+            area=1 - (1 - self.area) * strength,
+            stretch=self.stretch**strength,
+            **{name: getattr(self, name) * strength for name in ranges},
+        )
+
 
 POLICIES: Mapping[str, Policy] = {
     # Things and scenes: a mirrored cat is a cat, upside down it hardly occurs; light and camera vary; parts are hidden.
@@ -100,18 +114,23 @@ POLICIES: Mapping[str, Policy] = {
         erase_area=0.08,
     ),
 }
-"""Policies by name."""
+"""Policies by name; find_policy also takes ``name:strength``."""
 
 
 def find_policy(name: str) -> Policy:
-    """Returns a policy.
+    """Returns the policy of a name, or of a name and a strength: ``texture:0.25`` is a quarter of texture.
 
     Raises:
-      OptionError: there is none of that name.
+      OptionError: there is none of that name, or the strength is not between 0 and 1.
     """
-    if name not in POLICIES:
-        raise OptionError(f"there is no augmentation policy {name!r}, only {', '.join(POLICIES)}")
-    return POLICIES[name]
+    base, weaker, strength = name.partition(":")
+    if base not in POLICIES:
+        raise OptionError(f"there is no augmentation policy {base!r}, only {', '.join(POLICIES)}")
+    if not weaker:
+        return POLICIES[base]
+    if not re.fullmatch(r"0?\.\d+", strength) or not float(strength):
+        raise OptionError(f"the strength of --augment {name} must be between 0 and 1, such as {base}:0.25")
+    return POLICIES[base].weakened(float(strength))
 
 
 def augment(pixels: Pixels, policy: str, seed: str | int) -> Pixels:
@@ -121,7 +140,7 @@ def augment(pixels: Pixels, policy: str, seed: str | int) -> Pixels:
 
     Args:
       pixels: ``uint8[H, W, 3]``, RGB, of any size.
-      policy: name of one of POLICIES.
+      policy: as find_policy takes it.
       seed: which view; a digest of the image's content with the view's number, say.
 
     Returns:
@@ -143,7 +162,7 @@ class Views:
 
     Attributes:
       count: how many; they are numbered from 1, the image itself is 0.
-      policy: name of one of POLICIES.
+      policy: as find_policy takes it.
 
     Raises:
       OptionError: there is no such policy.
@@ -159,8 +178,8 @@ class Views:
 
     @property
     def key(self) -> str:
-        """The policy by name and fingerprint, such as ``texture/0123456789abcdef``."""
-        return f"{self.policy}/{find_policy(self.policy).fingerprint}"
+        """The policy by name and fingerprint, such as ``texture/0123456789abcdef``; the latter tells the strength."""
+        return f"{self.policy.partition(':')[0]}/{find_policy(self.policy).fingerprint}"
 
     def make(self, pixels: Pixels, number: int) -> Pixels:
         """Makes the view of that number of ``uint8[H, W, 3]``."""

@@ -15,7 +15,7 @@ class ViewsEncoder:
     Args:
       encoder: the network.
       views: augmented views of each image, besides itself.
-      policy: name of one of transforms.images.augment.POLICIES.
+      policy: as transforms.images.augment.find_policy takes it.
 
     Raises:
       OptionError: there is no such policy.

@@ -21,7 +21,7 @@ from transforms.errors import OptionError
         ("l2_regularizer", -1.0, "--l2-regularizer must be 0 or positive, got -1.0"),
         ("warm_up_epochs", 30.0, "--warm-up-epochs must be 0 or more and below --train-epochs 30"),
         ("schedule", "steps", "--schedule must be cosine or constant, got 'steps'"),
-        ("augment", "weird", "--augment must be natural, document, medical, texture or none, got 'weird'"),
+        ("augment", "weird", "no augmentation policy 'weird', only natural, document, medical, texture"),
         ("seed", -1, "--seed must be in [0, 2147483648), got -1"),
     ],
 )

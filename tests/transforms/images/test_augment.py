@@ -7,7 +7,7 @@ import pytest
 
 from tests.drawing import grey_to_rgb, picture
 from transforms.errors import OptionError
-from transforms.images.augment import POLICIES, Policy, augment, find_policy
+from transforms.images.augment import POLICIES, Policy, Views, augment, find_policy
 
 EACH = pytest.mark.parametrize("policy", POLICIES)
 
@@ -98,6 +98,23 @@ def test_an_erased_rectangle_has_the_mean_colour(monkeypatch: pytest.MonkeyPatch
 
 def test_fingerprints_tell_policies_apart() -> None:
     assert len({policy.fingerprint for policy in POLICIES.values()}) == len(POLICIES)
+
+
+def test_a_weakened_policy_does_less_but_keeps_its_symmetries() -> None:
+    whole, weak = find_policy("texture"), find_policy("texture:0.25")
+    assert (weak.rotation, weak.area, weak.erase) == (whole.rotation / 4, 0.9, whole.erase / 4)
+    assert (weak.turn, weak.erase_area) == (whole.turn, whole.erase_area)
+    assert weak.fingerprint != whole.fingerprint
+    assert Views(count=1, policy="texture:0.25").key == Views(count=1, policy="texture:.250").key
+    pixels = np.full((48, 48, 3), 128, np.uint8)
+    assert max(abs(view.mean() - 128) for view in views(pixels, "texture:0.1")) <= 3
+    assert max(abs(view.mean() - 128) for view in views(pixels, "texture")) > 10
+
+
+@pytest.mark.parametrize("strength", ["", "0", "0.0", "1", "1.5", "-0.5", "nan", "weak"])
+def test_a_strength_is_between_0_and_1(strength: str) -> None:
+    with pytest.raises(OptionError, match=r"must be between 0 and 1, such as texture:0\.25"):
+        find_policy(f"texture:{strength}")
 
 
 def test_an_unknown_policy_is_refused() -> None:
