@@ -208,15 +208,15 @@ def convert(specification: EncoderSpecification, trust_model: bool, directory: p
     Raises:
       EncoderError: the network cannot be loaded.
     """
-    from transforms.encoders.frozen import freeze, load_frozen
+    from transforms.encoders.frozen import freeze, frozen_of
     from transforms.encoders.litert_file import litert_file
     from transforms.encoders.networks import open_again
     from transforms.encoders.quantisation import quantise
 
     original = reference(specification)
-    encoder = load_frozen(original, trust_model)
-    np.save(directory / "golden.npy", encoder.encode(golden_images(original)))
     network = open_again(original, trust_model)
+    encoder = frozen_of(original, network)
+    np.save(directory / "golden.npy", encoder.encode(golden_images(original)))
     try:
         if specification.precision == INT8:
             with np.load(directory / SAMPLE_FILE) as sample:

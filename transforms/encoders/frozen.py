@@ -64,8 +64,16 @@ def load_frozen(
         specification says.
     """
     import_tensorflow(threads)
+    return frozen_of(specification, open_again(specification, trust_model))
+
+
+def frozen_of(specification: EncoderSpecification, network: Network) -> FrozenEncoder:
+    """Freezes a network that is open.
+
+    Raises:
+      EncoderError: it cannot be run, or gives other vectors than the specification says.
+    """
     size = specification.preprocessing
-    network = open_again(specification, trust_model)
     try:
         encoder = FrozenEncoder(specification, network)
         vectors = encoder.encode(np.zeros((1, size.height, size.width, 3), np.uint8))

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import itertools
 import operator
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from pyarrow import fs
 
 from transforms.errors import StoreError
 from transforms.files.filesystem import open_filesystem
+from transforms.machine.cores import usable_cores
 from transforms.store.delta import DataFile, one_line
 from transforms.store.pages import read_vectors
 from transforms.store.schema import conform, feature_schema, subset
@@ -147,7 +147,7 @@ def read_features(
       splits: ``train`` …; all by default. Row groups without them are not read.
       views: ``view_id`` values; all by default.
       columns: of METADATA_COLUMNS, those that are wanted beside the vectors.
-      threads: that read; the machine's cores, at most 4, by default.
+      threads: that read; the cores that may be used, at most 4, by default.
 
     Raises:
       StoreError: for a file that is missing or damaged, or vectors of another length.
@@ -174,7 +174,7 @@ def read_matrix(
     def read(piece: _Piece, start: int) -> pa.Table:
         return _read_piece(root, piece, schema, matrix[start : start + piece.rows])
 
-    with ThreadPoolExecutor(threads or min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(threads or min(4, usable_cores())) as pool:
         pieces = [piece for planned in pool.map(plan, data_files) for piece in planned]
         ends = list(itertools.accumulate((piece.rows for piece in pieces), initial=0))
         matrix = aligned_matrix(ends[-1], dimension)
