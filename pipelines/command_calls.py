@@ -8,18 +8,18 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import Any
 
 from pipelines import cli
 from transforms.errors import WorkError
 
 
-def call_command(words: Sequence[str], shown: TextIO | None = None) -> dict[str, Any]:
+def call_command(words: Sequence[str], instead: str = "") -> dict[str, Any]:
     """Runs one command and shows the line that a person would type.
 
     Args:
       words: name of the command, and its flags.
-      shown: where the line goes; standard output by default.
+      instead: a line on standard error in place of that one and of what the command says, unless it fails.
 
     Returns:
       The run record that it prints.
@@ -27,11 +27,14 @@ def call_command(words: Sequence[str], shown: TextIO | None = None) -> dict[str,
     Raises:
       WorkError: the command failed; it has said why.
     """
-    print(f"$ heliograph {shlex.join(words)}", file=shown or sys.stdout, flush=True)
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
+    line = f"$ heliograph {shlex.join(words)}"
+    print(instead or line, file=sys.stderr if instead else sys.stdout, flush=True)
+    output, said = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(said if instead else sys.stderr):
         status = cli.main([*words, "--json"])
     if status != 0:
+        if instead:
+            print(line, said.getvalue(), sep="\n", end="", file=sys.stderr)
         raise WorkError(f"heliograph {words[0]} ended with exit status {status}; this stops here")
     record: dict[str, Any] = json.loads(output.getvalue())
     return record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from pipelines.run_record import new_run_id
 from pipelines.same_answer.compare import DIFFERENT, SAME, Check
 from pipelines.same_answer.flow import Flow
 from transforms.errors import OptionError, WorkError
-from transforms.files.filesystem import check_writable, join
+from transforms.files.filesystem import check_writable, is_local, join
 from transforms.files.runs import remove_directory
 from transforms.shards.record import software_versions
 
@@ -76,12 +77,25 @@ def _run(argv: Sequence[str] | None) -> int:
 
 @contextlib.contextmanager
 def _own_directory(parent: str | None, keep: bool) -> Iterator[str]:
-    """Yields the address of a new directory, and removes it unless something fails."""
+    """Yields the address of a new directory; removes it, and parents that were made for it, unless something fails."""
     root = check_writable("--directory", parent) if parent else tempfile.gettempdir()
     directory = join(root, f"heliograph-conformance-{new_run_id(None)}")
+    missing = _missing(root)
     yield directory
     if not keep:
         remove_directory(directory)
+        with contextlib.suppress(OSError):  # others have put something there meanwhile
+            for place in missing:
+                os.rmdir(place)
+
+
+def _missing(root: str) -> list[str]:
+    """Returns a local directory and its parents as far as they are not there, the innermost first."""
+    found = []
+    while is_local(root) and not os.path.lexists(root):
+        found.append(root)
+        root = os.path.dirname(root)
+    return found
 
 
 def _check_reached(directory: str, beam_args: Sequence[str]) -> None:

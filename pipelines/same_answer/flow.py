@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -55,8 +54,9 @@ class Flow:
         yield from self._evaluate()
 
     def _call(self, side: str, step: str, *words: str) -> dict[str, Any]:
-        flags = [*words, *(self.beam_args if side == "tested" else ())]
-        return call_command([step, *flags], shown=sys.stderr)
+        tested = side == "tested"
+        how = "with the runner under test" if tested else "here, for reference"
+        return call_command([step, *words, *(self.beam_args if tested else ())], instead=f"{step}: {how}")
 
     def _place(self, side: str, name: str) -> str:
         return join(self.directory, side, name)

@@ -28,9 +28,11 @@ TWICE = ["--direct_runner_bundle_repeat=1"]
 def test_the_local_runner_conforms(
     flags: list[str], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ["--directory", str(tmp_path), "--model", str(model), "--images", "24", *flags]
+    call = ["--directory", str(tmp_path / "new" / "place"), "--model", str(model), "--images", "24", *flags]
     assert conformance.main([*call, "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)
+    out, err = capsys.readouterr()
+    assert "$ heliograph" not in err, "the commands themselves are shown when one fails"
+    record = json.loads(out)
     assert record["same"]
     assert {check["step"] for check in record["checks"]} == {
         "embed",
