@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from transforms.errors import HeliographError, PlaceError, UsageError
+from transforms.errors import HeliographError, PlaceError, UsageError, did_you_mean
 
 COMMANDS = {
     "embed": "compute embeddings of images into a feature store",
@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name == "--version":
         return _print_version()
     if name not in COMMANDS:
-        print(f"heliograph: {name!r} is no command; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        there = did_you_mean(name, COMMANDS, f"; there are {', '.join(COMMANDS)}")
+        print(f"heliograph: {name!r} is no command{there}", file=sys.stderr)
         return UsageError.exit_status
     command: Callable[[Sequence[str]], int] = importlib.import_module(f"pipelines.{name}").main
     return command(arguments[1:])

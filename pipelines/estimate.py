@@ -16,7 +16,7 @@ from pipelines.estimate_words import for_a_person
 from pipelines.sampling import Sample, time_sample
 from pipelines.scaling import Fleet, Job
 from pipelines.view_flags import add_view_arguments, views_of
-from pipelines.workers import cores_of
+from pipelines.workers import cores_of, nearly
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import InputError, OptionError
 from transforms.images.augment import NO_VIEWS
@@ -112,7 +112,8 @@ def _cores(flags: argparse.Namespace) -> int:
     cores = cores_of(flags.machine_type)
     if cores is None:
         raise OptionError(
-            f"--machine-type {flags.machine_type} does not say its cores; give --cores-per-worker instead"
+            f"--machine-type {flags.machine_type} does not say its cores; give --cores-per-worker instead, or a name "
+            f"such as n1-standard-4 or m5.xlarge{nearly(flags.machine_type)}"
         )
     return cores
 

@@ -4,27 +4,57 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import io
 import itertools
 import logging
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from transforms.errors import OptionError
+from transforms.errors import OptionError, did_you_mean
 from transforms.store.log import parse_version
 
 BEAM_TAKES = ("label", "labels")
 """Flags of Beam's (labels of a Dataflow job) that a person who types them for another runner means otherwise."""
 
+OF_BEAM = 0.8
+"""Likeness from which a flag of Beam's is suggested: there are hundreds, and any word is a little like one."""
+
 
 class Parser(argparse.ArgumentParser):
-    """Ends a wrong call with one line."""
+    """Ends a wrong call with one line, which names what was nearly right."""
+
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Keeps the words of the call for what ``error`` says."""
+        self._words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(self._words, namespace)
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raises instead of leaving the process."""
-        raise OptionError(f"{message} (see {self.prog} --help)")
+        _, _, missed = message.partition("arguments are required: ")
+        raise OptionError(f"{message}{self._meant(missed.split(', ')) if missed else ''} (see {self.prog} --help)")
+
+    def _meant(self, missed: Sequence[str]) -> str:
+        """Returns a hint when a word of the call looks like a missed flag, or like the value of the first."""
+        flags = [f"--{_name(word)}" for word in self._words if word.startswith("--")]
+        for flag in flags:
+            if flag not in self._option_string_actions and (hint := did_you_mean(flag, missed)):
+                return f"; {flag} is no flag of ours{hint}"
+        if missed[0].startswith("--") and self._words and not self._words[0].startswith("-"):
+            return f"; did you mean {missed[0]} {self._words[0]}?"
+        return ""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += did_you_mean(str(value), map(str, action.choices or ()))
+            raise
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -142,7 +172,7 @@ def _check_beam_flags(flags: Sequence[str], parser: argparse.ArgumentParser) -> 
             raise OptionError(f"{word!r} stands alone; a value belongs to a flag (see {parser.prog} --help)")
     for flag in map(_name, flags):
         if flag in BEAM_TAKES and not any("dataflow" in word.lower() for word in flags):
-            raise OptionError(f"--{flag} is no flag of ours{_close_match(flag, parser)}")
+            raise OptionError(f"--{flag} is no flag of ours{_close_match(flag, parser, ())}")
     from apache_beam.options.pipeline_options import PipelineOptions
 
     logging.getLogger("apache_beam.options.pipeline_options").setLevel(logging.ERROR)
@@ -151,23 +181,21 @@ def _check_beam_flags(flags: Sequence[str], parser: argparse.ArgumentParser) -> 
         with contextlib.redirect_stderr(stderr):
             options = PipelineOptions(list(flags))
             retained = options.get_all_options(drop_default=True, retain_unknown_options=True)
-            understood = options.get_all_options(drop_default=True)
+            understood = options.get_all_options()
     except SystemExit as error:
         lines = stderr.getvalue().strip().splitlines()
         raise OptionError(lines[-1] if lines else f"Beam refuses {' '.join(flags)}") from error
     unknown = [name for name in retained if name not in understood]
     if unknown:
         name = next((flag for flag in map(_name, flags) if flag.replace("-", "_") in unknown), unknown[0])
-        raise OptionError(f"--{name} is neither a flag of ours nor of Beam's{_close_match(name, parser)}")
+        raise OptionError(f"--{name} is neither a flag of ours nor of Beam's{_close_match(name, parser, understood)}")
 
 
 def _name(flag: str) -> str:
     return flag.lstrip("-").split("=", 1)[0]
 
 
-def _close_match(name: str, parser: argparse.ArgumentParser) -> str:
-    import difflib
-
+def _close_match(name: str, parser: argparse.ArgumentParser, of_beam: Iterable[str]) -> str:
     ours = [flag for action in parser._actions for flag in action.option_strings]
-    close = difflib.get_close_matches(f"--{name.replace('_', '-')}", ours, n=1)
-    return f"; did you mean {close[0]}?" if close else f" (see {parser.prog} --help)"
+    theirs = difflib.get_close_matches(f"--{name}", [f"--{flag}" for flag in of_beam], 1, OF_BEAM)
+    return did_you_mean(f"--{name}", [*ours, *theirs], f" (see {parser.prog} --help)")

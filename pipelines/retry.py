@@ -44,9 +44,9 @@ def _run(argv: Sequence[str] | None) -> int:
         print_record(record, flags.json, summarise_images(record, verb, place))
     if not outcomes:
         print("no image has failed, there is nothing to try again", file=sys.stderr)
-    for *_, too_many in outcomes:
+    for record, *_, too_many in outcomes:
         if too_many is not None:
-            raise too_many
+            raise TooManyFailuresError(f"{record['failed']:,} of {record['listed']:,} failed again") from too_many
     return 0
 
 

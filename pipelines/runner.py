@@ -255,7 +255,7 @@ def _job_server(pipeline: beam.Pipeline) -> Iterator[None]:
         server = runner.default_job_server(options)
         server.start()  # on the main thread, since it sets a handler of signals
     except Exception as error:
-        raise errors.OptionError(f"Beam's job server does not start: {error}") from error
+        raise errors.OptionError(f"Beam's job server does not start: {_reason(error, name_of(options))}") from error
     runner.default_job_server = lambda _: server
     if works_here(options):
         _quieten("PrismJobServer")  # whose level it set itself when it started
@@ -264,6 +264,17 @@ def _job_server(pipeline: beam.Pipeline) -> Iterator[None]:
     finally:
         threading.excepthook = _tell_unless_cut_off
         server.stop()
+
+
+def _reason(error: Exception, name: str) -> str:
+    """Returns what Beam says, or of a jar that it cannot fetch, for which it names a page of addresses, the remedy."""
+    jar = re.search(r"Unable to fetch .*/([^/]+\.jar): ", str(error))
+    if jar is None:
+        return str(error)
+    return (
+        f"{jar.group(1)} cannot be fetched; give the file with --{name}_job_server_jar, or name a job server that runs "
+        "with --runner=PortableRunner --job_endpoint=HOST:PORT"
+    )
 
 
 def _quieten(*loggers: str) -> None:

@@ -20,7 +20,7 @@ from transforms.encoders.devices import DEVICES
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
 from transforms.encoders.specification import EncoderSpecification
-from transforms.errors import OptionError
+from transforms.errors import OptionError, did_you_mean
 from transforms.images.limits import DEFAULT_LIMITS
 from transforms.shards.record import peak_memory_mb
 
@@ -29,7 +29,8 @@ ONE_PROCESS = "no_use_multiple_sdk_containers"
 
 _EXAMPLE = "type:nvidia-tesla-t4;count:1;install-nvidia-driver"
 _ACCELERATOR = re.compile(r"type:[\w-]+(;[\w-]+(:[\w-]+)?)*")
-_GOOGLE = re.compile(r"(?:[a-z]\w*-)?(?:standard|highmem|highcpu|ultramem|megamem|custom)-(\d+)(?:-.*)?")
+_FAMILIES = ("standard", "highmem", "highcpu", "ultramem", "megamem", "custom")
+_GOOGLE = re.compile(rf"(?:[a-z]\w*-)?(?:{'|'.join(_FAMILIES)})-(\d+)(?:-.*)?")
 _AMAZON = re.compile(r"[a-z][\w-]*\.(\d*)(x?)large")
 
 
@@ -118,3 +119,12 @@ def cores_of(machine_type: str) -> int | None:
     if match := _AMAZON.fullmatch(machine_type):
         return 4 * int(match.group(1) or 1) if match.group(2) else 2
     return None
+
+
+def nearly(machine_type: str) -> str:
+    """Returns what a message ends with about a name that would say its cores if one word of it were spelled right."""
+    words = machine_type.lower().split("-")
+    mended = [
+        "-".join([*words[:place], family, *words[place + 1 :]]) for place in range(len(words)) for family in _FAMILIES
+    ]
+    return did_you_mean(machine_type, filter(cores_of, mended))

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from enum import StrEnum
 
 _REMEDIES = {
@@ -148,3 +149,11 @@ class ImageError(HeliographError):
 
     def __reduce__(self) -> tuple[type[ImageError], tuple[ErrorClass, str, str]]:
         return ImageError, (self.error_class, str(self), self.error_type)
+
+
+def did_you_mean(word: str, choices: Iterable[str], otherwise: str = "") -> str:
+    """Returns what a message ends with when a word is nearly one of the choices, ``otherwise`` when it is none."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return f"; did you mean {close[0]}?" if close else otherwise

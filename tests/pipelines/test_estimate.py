@@ -60,6 +60,7 @@ def test_an_estimate_leaves_nothing(photos: Path, tmp_path: Path, capsys: pytest
     ("flags", "message"),
     [
         (["--machine-type", "a2-highgpu-1g"], "does not say its cores; give --cores-per-worker instead"),
+        (["--machine-type", "n1-standrd-4"], "did you mean n1-standard-4?"),
         (["--machine-type", "n1-standard-4", "--cores-per-worker", "4"], "not allowed with argument --machine-type"),
         (["--workers", "0"], "must be positive, got 0"),
         (["--price-per-hour", "-1"], "must be positive, got -1"),

@@ -43,6 +43,8 @@ def test_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     assert (found["listed"], found["embedded"], found["failed"]) == (2, 1, 1)
     assert letters(tmp_path / "store") == {"b.jpg": 2}
     assert len(read_features(open_table(str(tmp_path / "store"))).image_ids) == 7
+    assert retry.main([str(tmp_path / "store")]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "heliograph: 1 of 1 failed again"
     (photos / "disc" / "b.jpg").write_bytes(encoded(draw("disc", 92)))
     assert record(capsys, [str(tmp_path / "store")])["embedded"] == 1
     assert letters(tmp_path / "store") == {}

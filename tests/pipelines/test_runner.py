@@ -54,6 +54,12 @@ def test_a_job_server_that_does_not_start_is_one_line(tmp_path: Path, capsys: py
     assert "heliograph: Beam's job server does not start: " in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_job_server_that_cannot_be_fetched_has_a_remedy() -> None:
+    urls = "https://a.org/flink-1.jar: HTTP Error 404. Also failed at https://b.org/flink-1.jar: <urlopen error>"
+    told = runner._reason(RuntimeError(f"Unable to fetch remote job server jar at {urls}"), "flink")
+    assert told.startswith("flink-1.jar cannot be fetched; give the file with --flink_job_server_jar, or ")
+
+
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
