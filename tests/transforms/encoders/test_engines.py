@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from transforms.encoders import conversion, engines, openvino_engine, resolve
+from transforms.encoders import conversion, engines, frozen, networks, openvino_engine, resolve
 from transforms.encoders.difference import difference
 from transforms.encoders.golden import golden_images
 from transforms.errors import EncoderError
@@ -165,13 +165,17 @@ def test_what_cannot_be_asked_for_is_refused(small, monkeypatch):
         openvino_engine.load_openvino(on(small, "openvino", "float32"))
 
 
-def test_a_damaged_cache_is_filled_again(small, cache):
+def test_a_damaged_cache_is_filled_again_by_opening_the_network_once(small, cache, monkeypatch):
     network = conversion.converted_network(small)
+    opened, open_again = [], networks.open_again
+    monkeypatch.setattr(networks, "open_again", lambda *a: opened.append(a) or open_again(*a))
+    monkeypatch.setattr(frozen, "open_again", networks.open_again)
     assert network.path.is_relative_to(cache)
     stamp = network.path.stat().st_mtime_ns
     assert conversion.converted_network(small).path.stat().st_mtime_ns == stamp
     (network.path.parent / "golden.npy").write_bytes(b"")
     again = conversion.converted_network(small)
+    assert len(opened) == 1
     assert np.array_equal(again.golden, network.golden)
     assert again.golden.shape == (len(golden_images(small)), 8)
     assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
