@@ -20,7 +20,7 @@ COMMANDS = {
     "score": "classify images, or stored features, with a model",
     "evaluate": "measure predictions, overall and per slice, and make a report",
     "store": "list, show, verify, retract, compact, vacuum and export stored features",
-    "models": "list, show, promote, roll back and export versions of models",
+    "models": "list, show, promote, roll back, look into and export versions of models",
     "retry": "try the images again that failed",
     "estimate": "tell minutes and cost on a number of workers, from a timed sample",
     "conformance": "whether a runner gives the same answer as the local one",

@@ -6,14 +6,12 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import tempfile
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines import inputs
-from pipelines.training.pixels import PixelOptions, list_references, read_pixels
+from pipelines.training.pixels import given_pixels
 from transforms.encoders.conversion import reference
 from transforms.encoders.golden import golden_images
 from transforms.encoders.litert_model import LiteRTModel, convert_with_head
@@ -21,8 +19,6 @@ from transforms.encoders.resolve import load_encoder
 from transforms.errors import OptionError, SelfTestError
 from transforms.files import filesystem
 from transforms.model.directory import ModelDirectory
-from transforms.sources.dialects import roots_of
-from transforms.sources.split import SplitRatios
 
 TOLERANCE = 1e-3
 """By how much a probability may differ from batch scoring's."""
@@ -98,19 +94,8 @@ def _check_output(address: str) -> str:
 
 def _pixels(model: ModelDirectory, flags: argparse.Namespace) -> npt.NDArray[np.uint8]:
     """Decodes the images of ``--input`` as batch scoring does; those that fail are left out."""
-    sources = inputs.recognise_inputs(flags.input, flags.input_format, flags.input_root, inputs.columns_of(flags))
-    options = PixelOptions(
-        preprocessing=model.encoder.preprocessing,
-        roots=roots_of(sources),
-        split=SplitRatios.parse("80/10/10"),
-        max_failures=inputs.check_max_failures(flags.max_failures),
-        threads=flags.threads or 0,
-        timeout_seconds=flags.image_timeout,
-    )
-    with tempfile.TemporaryDirectory() as directory:
-        read = read_pixels(list_references(sources)[:LARGEST], options, directory)
-        sound = np.flatnonzero([bool(sha256) for sha256 in read.sha256])
-        return np.array(read.array[sound])
+    read, _ = given_pixels(flags, model.encoder.preprocessing, LARGEST)
+    return read.array[np.flatnonzero([bool(sha256) for sha256 in read.sha256])]
 
 
 def _describe(model: ModelDirectory) -> dict[str, Any]:

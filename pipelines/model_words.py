@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipelines import inputs
+from pipelines.report.page import REPORT
+from pipelines.report.sections.network import HEAT
 from pipelines.report.verdict import percent
 from pipelines.run_record import columns
 from transforms.errors import OptionError
@@ -57,6 +59,19 @@ def export_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=["litert"], default="litert", help="of the file (default: litert)")
     parser.add_argument("--output", required=True, metavar="FILE.tflite", help="FILE.json beside it describes it")
     parser.epilog = "The difference to batch scoring is measured on the images of --input, or else on the golden ones."
+    inputs.add_source_flags(parser, required=False)
+
+
+def pictures_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of pictures."""
+    show_flags(parser)
+    parser.add_argument("--output", metavar="DIR", help="where the pictures and a page with all of them go")
+    parser.add_argument(
+        "--layers",
+        metavar="NAME[,NAME…]",
+        help="whose feature maps are drawn (default: one at the beginning, in the middle and at the end)",
+    )
+    parser.epilog = "Without --input and --output it lists the layers that can be drawn."
     inputs.add_source_flags(parser, required=False)
 
 
@@ -148,6 +163,19 @@ def _rollback_words(record: Record) -> str:
     return f"{record['model']}@{record['alias']} names version {record['version']} again (before: {record['replaced']})"
 
 
+def _pictures_words(record: Record) -> str:
+    if not record["output"]:
+        rows = [("layer", "kind", "maps", "pixels", "")]
+        for layer in record["layers"]:
+            size = f"{layer['height']} x {layer['width']}"
+            drawn = "drawn by default" if layer["name"] in record["drawn"] else ""
+            rows.append((layer["name"], layer["kind"], f"{layer['maps']:,}", size, drawn))
+        return "\n".join(columns(rows))
+    said = [text for file, text in record["files"].items() if file.startswith(HEAT)]
+    drawn = f"heat maps, filters, and feature maps of {', '.join(record['drawn'])}"
+    return "\n".join([*said, f"{drawn}: read {record['output']}/{REPORT}"])
+
+
 def _export_words(record: Record) -> str:
     difference, shape = record["difference"], " x ".join(map(str, record["input"]["shape"][1:]))
     return (
@@ -185,6 +213,7 @@ WORDS: dict[str, Callable[[Record], str]] = {
     "show": _show_words,
     "promote": _promote_words,
     "rollback": _rollback_words,
+    "pictures": _pictures_words,
     "export": _export_words,
 }
 """Name of an action to what its record says to a person."""

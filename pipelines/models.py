@@ -156,6 +156,12 @@ def _export(flags: argparse.Namespace) -> Record:
     return export_litert(ModelDirectory.open(flags.model), flags)
 
 
+def _pictures(flags: argparse.Namespace) -> Record:
+    from pipelines.model_pictures import draw_model  # with TensorFlow
+
+    return draw_model(ModelDirectory.open(flags.model), flags)
+
+
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
@@ -166,6 +172,7 @@ ACTIONS: dict[str, Action] = {
     "show": ("one version, and what its model's aliases have named", _show, model_words.show_flags),
     "promote": ("put an alias onto a version, if it is not worse", _promote, model_words.promote_flags),
     "rollback": ("put an alias back onto what it named before", _rollback, model_words.rollback_flags),
+    "pictures": ("what a model's network sees in images, layer by layer", _pictures, model_words.pictures_flags),
     "export": ("write a model as one LiteRT file: pixels to probabilities", _export, model_words.export_flags),
 }
 """Name to its help, its work and its flags."""

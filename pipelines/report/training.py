@@ -46,6 +46,10 @@ SCORES = 1_000_000
 
 PICTURES, GALLERY = 60, 12
 
+_SEEN = (
+    "A validation image of each class, and feature maps of the first of them, at the beginning, in the middle and at "
+    "the end. They lie in pictures/ beside this page, too; `heliograph models pictures` draws other images and layers."
+)
 _SPLITS = {
     "test": "the test split that it has not seen",
     "validation": "the validation split, which has chosen its settings and temperature: a test split is harder",
@@ -112,7 +116,7 @@ def training_page(trained: Trained) -> Page:
             warnings(_warnings(metrics, len(held_out.image_uris), figures["rows"], split)),
             *(measured(found, GALLERY) if found else []),
             _heat(trained, found) if found else None,
-            network(trained.pictures),
+            network(trained.pictures, _SEEN),
             epochs(metrics["fit"].get("history")),
             remedies(metrics.get("remedies")),
             checks(metrics, trained.files),

@@ -11,9 +11,10 @@ from pipelines.report.sections.network import FILTERS, HEAT, MAPS, Shown
 from pipelines.training.classifier import Classifier
 from pipelines.training.features import Examples
 from pipelines.training.fit_network import Epoch
-from pipelines.training.network_pictures import Looker
+from pipelines.training.network_pictures import Looker, Picture
 from pipelines.training.pixels import Pixels, rows_of
 from transforms.encoders.tensorflow_runtime import import_tensorflow
+from transforms.model.head import Head
 
 EVENTS, PICTURES = "events", "pictures"
 
@@ -24,7 +25,7 @@ def write_pictures(pictures: Sequence[Shown], directory: str) -> None:
     """Writes each as a PNG file."""
     os.makedirs(directory, exist_ok=True)
     for one in pictures:
-        with open(os.path.join(directory, f"{one.name}.png"), "wb") as stream:
+        with open(os.path.join(directory, one.file), "wb") as stream:
             stream.write(one.png())
 
 
@@ -45,37 +46,53 @@ def write_events(history: Sequence[Epoch], directory: str) -> None:
         writer.close()
 
 
-def draw_pictures(classifier: Classifier, pixels: Pixels, validation: Examples) -> list[Shown]:
-    """Draws heat maps, filters and feature maps; nothing of a SavedModel, whose layers cannot be told.
+def draw_examples(classifier: Classifier, head: Head, pixels: Pixels, validation: Examples) -> list[Shown]:
+    """Draws the first validation image of each class, some at most; nothing of a SavedModel, whose layers nobody sees.
 
     Args:
       classifier: trained.
+      head: of it, calibrated.
       pixels: of all images.
       validation: vectors are numbers of rows of the pixels; targets are classes of the classifier.
     """
     if classifier.encoder.model is None:
         return []
-    looker = Looker(classifier)
+    images = []
+    for place in _one_a_class(validation):
+        wanted = validation.targets[place]
+        names = [head.labels[at] for at in (np.flatnonzero(wanted) if validation.several else [int(wanted)])]
+        images.append((", ".join(names), pixels.array[rows_of(validation)[place]]))
+    looker = Looker(classifier, pixels.array.shape[1:])
+    return draw_pictures(looker, head, images, looker.usual, 1)
+
+
+def draw_pictures(
+    looker: Looker, head: Head, images: Sequence[tuple[str, Picture]], layers: Sequence[str], mapped: int
+) -> list[Shown]:
+    """Draws the filters of the first layer, and heat maps and feature maps of images.
+
+    Args:
+      looker: into a classifier.
+      head: of it, calibrated.
+      images: what each is known as, and its pixels, ``uint8[height, width, 3]``.
+      layers: whose feature maps are drawn.
+      mapped: how many of the images, the first ones, get feature maps.
+    """
     filters = looker.filters()
     shown = (
         []
         if filters is None
         else [Shown(name=FILTERS, text="A tile is a filter; its three channels are shown as colours", picture=filters)]
     )
-    labels = classifier.start.labels
-    rows = rows_of(validation)
-    for place, chosen in enumerate(_one_a_class(validation)):
-        seen = looker.look(pixels.array[rows[chosen]])
+    for place, (name, pixels) in enumerate(images):
+        seen = looker.look(pixels, layers if place < mapped else ())
         if seen is None:
             break
-        wanted = validation.targets[chosen]
-        names = [labels[at] for at in (np.flatnonzero(wanted) if validation.several else [int(wanted)])]
-        said = f"{', '.join(names)}, taken for {labels[seen.predicted]}"
-        both = np.concatenate([pixels.array[rows[chosen]], seen.heat], axis=1)
-        shown.append(Shown(name=f"{HEAT}_{place}", text=said, picture=both))
-        if not place:
-            maps = seen.maps.items()
-            shown += [Shown(name=f"{MAPS}_{name}", text=f"Maps of {name}", picture=picture) for name, picture in maps]
+        confidence = head.probabilities(seen.vector[None])[0, seen.predicted]
+        said = f"{name}: most likely {head.labels[seen.predicted]} ({confidence:.2f})"
+        shown.append(Shown(name=f"{HEAT}_{place}", text=said, picture=seen.heat))
+        for layer, picture in seen.maps.items():
+            shown.append(Shown(name=f"{MAPS}_{place}_{layer}", text=f"{name}: maps of {layer}", picture=picture))
     return shown
 
 

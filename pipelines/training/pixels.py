@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipelines import inputs
 from pipelines.progress import StatusLine
 from pipelines.training.features import Examples, Splits, split_features
 from transforms.encoders.encoder import Encoder
@@ -195,6 +198,33 @@ def read_pixels(references: Sequence[ImageReference], options: PixelOptions, dir
         )
     array = np.memmap(path, np.uint8, "r", shape=shape)
     return Pixels(array=array, references=references, sha256=index["sha256"], failures=index["failures"])
+
+
+def given_pixels(flags: argparse.Namespace, preprocessing: Preprocessing, most: int) -> tuple[Pixels, int]:
+    """Decodes the first ``most`` images of ``--input``; returns them, and how many are listed.
+
+    Args:
+      flags: those of inputs.add_source_flags.
+      preprocessing: bytes to pixels.
+      most: images.
+
+    Raises:
+      InputError: there is none.
+      TooManyFailuresError: more of them failed than are allowed.
+    """
+    sources = inputs.recognise_inputs(flags.input, flags.input_format, flags.input_root, inputs.columns_of(flags))
+    options = PixelOptions(
+        preprocessing=preprocessing,
+        roots=roots_of(sources),
+        split=SplitRatios.parse("80/10/10"),
+        max_failures=inputs.check_max_failures(flags.max_failures),
+        threads=flags.threads or 0,
+        timeout_seconds=flags.image_timeout,
+    )
+    references = list_references(sources)
+    with tempfile.TemporaryDirectory() as directory:
+        read = read_pixels(references[:most], options, directory)
+        return dataclasses.replace(read, array=np.array(read.array)), len(references)
 
 
 def _check_room(directory: str, path: str, shape: tuple[int, ...]) -> None:

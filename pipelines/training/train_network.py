@@ -29,7 +29,7 @@ from pipelines.training.features import Examples, Splits
 from pipelines.training.fit_head import Fit
 from pipelines.training.fit_network import Epoch, fit_network
 from pipelines.training.measure import measure
-from pipelines.training.network_files import EVENTS, PICTURES, draw_pictures, write_events, write_pictures
+from pipelines.training.network_files import EVENTS, PICTURES, draw_examples, write_events, write_pictures
 from pipelines.training.network_settings import NetworkSettings
 from pipelines.training.pixels import (
     ERRORS_FILE,
@@ -290,7 +290,7 @@ def _export(
         inputs=images.input,
         trust_model=images.trust_model,
     )
-    pictures = draw_pictures(fitted.classifier, fitted.pixels, fitted.validation)
+    pictures = draw_examples(fitted.classifier, head, fitted.pixels, fitted.validation)
     return assemble.Training(
         source=assemble.Source(
             specification=specification, golden=encoder.encode(golden_images(specification)), data=data, digest=digest

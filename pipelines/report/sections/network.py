@@ -31,6 +31,11 @@ class Shown:
     text: str
     picture: npt.NDArray[np.uint8]
 
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return f"{self.name}.png"
+
     def png(self) -> bytes:
         """Returns it as a PNG file."""
         stream = io.BytesIO()
@@ -38,12 +43,18 @@ class Shown:
         return stream.getvalue()
 
 
-def network(pictures: Sequence[Shown]) -> Section | None:
-    """Returns the section; None without a picture."""
+def network(pictures: Sequence[Shown], lead: str) -> Section | None:
+    """Returns the section; None without a picture.
+
+    Args:
+      pictures: of images, filters and layers.
+      lead: what the images are, and where the pictures lie.
+    """
     if not pictures:
         return None
     found = {
         kind: [(one.text, data_address(one.png(), "png")) for one in pictures if one.name.startswith(kind)]
         for kind in (HEAT, FILTERS, MAPS)
     }
-    return Section(id="network", title="What the network sees", short="Network", template="network", data=found)
+    data = {**found, "lead": lead}
+    return Section(id="network", title="What the network sees", short="Network", template="network", data=data)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from pipelines.training.classifier import with_new_head
 from pipelines.training.cnn_settings import CnnSettings
 from pipelines.training.features import Examples
 from pipelines.training.fit_network import fit_network
-from pipelines.training.network_files import draw_pictures, write_events, write_pictures
+from pipelines.training.network_files import draw_examples, write_events, write_pictures
 from pipelines.training.network_pictures import Looker, sheet
 from pipelines.training.network_settings import NetworkSettings
 from pipelines.training.networks import build_cnn
@@ -51,29 +52,53 @@ def trained(tmp_path_factory: pytest.TempPathFactory):
 
 def test_the_heat_lies_where_the_spot_is(trained) -> None:
     classifier, array, *_ = trained
-    looker = Looker(classifier)
+    looker = Looker(classifier, (24, 24, 3))
     sides = []
     for row in range(81, 119, 2):
-        seen = looker.look(array[row])
+        seen = looker.look(array[row], looker.usual)
         assert seen is not None
         assert seen.predicted == 1
+        assert seen.heat.shape == (9 * 24, 2 * 9 * 24, 3)
         warmth = seen.heat[..., 0].astype(int) - seen.heat[..., 2]
-        left, right = warmth[:, :12].sum(), warmth[:, 12:].sum()
+        left, right = warmth[:, 216:324].sum(), warmth[:, 324:].sum()
         sides.append((left > right) == (row % 4 == 1))
     assert np.mean(sides) > 0.9
     assert set(seen.maps) == {"block1_conv", "block2_conv", "block2_relu"}
 
 
+def test_the_maps_are_what_the_chosen_layer_gives(trained) -> None:
+    import keras
+
+    classifier, array, *_ = trained
+    looker = Looker(classifier, (24, 24, 3))
+    assert list(looker.shapes) == [
+        "rescale",
+        *(f"block{n}_{kind}" for n in (1, 2) for kind in ("conv", "relu", "pool")),
+    ]
+    seen = looker.look(array[1], ["block1_relu"])
+    assert seen is not None
+    encoder = classifier.encoder.model
+    found = np.asarray(keras.Model(encoder.inputs, encoder.get_layer("block1_relu").output)([array[1:2]]))[0]
+    strongest = found[..., np.abs(found).mean(axis=(0, 1)).argmax()]
+    tile = seen.maps["block1_relu"][5:76:3, 5:76:3, 0]
+    np.testing.assert_allclose(tile, (strongest - strongest.min()) / np.ptp(strongest) * 255, atol=1)
+    np.testing.assert_allclose(seen.vector, np.asarray(encoder(array[1:2]))[0], rtol=1e-5)
+
+
 def test_pictures_are_drawn_and_written(trained, tmp_path: Path) -> None:
     classifier, array, validation, _ = trained
-    pictures = draw_pictures(classifier, Pixels(array=array, references=(), sha256=(), failures={}), validation)
+    pixels = Pixels(array=array, references=(), sha256=(), failures={})
+    pictures = draw_examples(classifier, dataclasses.replace(classifier.head(), temperature=2.0), pixels, validation)
     write_pictures(pictures, str(tmp_path))
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"filters.png", "heat_0.png", "heat_1.png", "maps_block1_conv.png"} <= names
-    assert Image.open(tmp_path / "heat_1.png").size == (48, 24)
-    section = network(pictures)
+    assert {"filters.png", "heat_0.png", "heat_1.png", "maps_0_block1_conv.png"} <= names
+    assert Image.open(tmp_path / "heat_1.png").size == (432, 216)
+    section = network(pictures, "validation images")
     assert section is not None
-    assert [text for text, _ in section.data["heat"]] == ["plain, taken for plain", "spot, taken for spot"]
+    logits = np.asarray(classifier.logits(array[80:82], False))
+    sure = np.exp(logits / 2).max(axis=1) / np.exp(logits / 2).sum(axis=1)
+    said = [f"plain: most likely plain ({sure[0]:.2f})", f"spot: most likely spot ({sure[1]:.2f})"]
+    assert [text for text, _ in section.data["heat"]] == said
     assert sum(len(section.data[kind]) for kind in ("heat", "filters", "maps")) == len(names)
 
 
