@@ -9,8 +9,8 @@ import numpy as np
 
 from pipelines.training.features import Examples
 from transforms.measures.batch import PredictionBatch
-from transforms.measures.confusion import mean_of_defined, wilson_interval
 from transforms.measures.evaluation import LARGEST_CONFUSIONS, MATRIX_CLASSES, null_for_nan
+from transforms.measures.label_sets import LabelSetMeasures
 from transforms.measures.slices import DEFAULT_VALUES, GroupMeasures, MeasureOptions
 from transforms.model.head import Array, Head
 
@@ -79,39 +79,54 @@ def _measure_several(head: Head, examples: Examples, labels: Sequence[str]) -> d
     ``accuracy`` is the share of images whose labels are all right, ``micro`` adds the decisions of all labels up,
     ``macro`` averages the labels' figures; log loss and calibration error are of single decisions.
     """
-    known = head.probabilities(examples.vectors)
-    unknown = len(labels) - known.shape[1]
-    decided = np.pad(head.decide(known), ((0, 0), (0, unknown)))
-    probabilities, wanted = np.pad(known, ((0, 0), (0, unknown))), examples.targets
-    rows = len(wanted)
-    exact = float((decided == wanted).all(axis=1).mean())
-    _, sets = np.unique(wanted, axis=0, return_counts=True)
-    options, columns = MeasureOptions(), []
-    cells = GroupMeasures(options.exact_cells, options.bits)
-    for index, name in enumerate(labels):
-        batch = cell_batch(probabilities[:, [index]], wanted[:, [index]])
-        column = GroupMeasures(options.exact_cells, options.bits)
-        column.add(batch)
-        columns.append({**column.class_figures(batch.names)[1], "name": name, "known": name in head.labels})
-        cells.add(batch)
-    overall = cells.compute(batch.names)
-    figures = ("precision", "recall", "f1", "roc_auc")
+    options, batch = MeasureOptions(), set_batch(head, examples, labels)
+    sets, cells = (kind(options.exact_cells, options.bits) for kind in (LabelSetMeasures, GroupMeasures))
+    sets.add(batch)
+    cells.add(cell_batch(batch.scores, examples.targets[:, np.argsort(labels)]))
+    found, overall = sets.compute(batch.names), cells.compute(("no", "yes"))
+    columns = {entry["name"]: entry for entry in found["classes"]}
     plain: dict[str, Any] = null_for_nan(
         {
-            "rows": rows,
-            "accuracy": exact,
-            "accuracy_interval": list(wilson_interval(exact, rows)),
-            "majority_accuracy": float(sets.max() / rows),
-            "decision_accuracy": overall["accuracy"],
-            "micro": {figure: overall["classes"][1][figure] for figure in figures},
-            "macro": {figure: mean_of_defined([column[figure] for column in columns]) for figure in figures},
-            "log_loss": overall["log_loss"],
-            "brier_score": overall["brier_score"],
-            "expected_calibration_error": overall["expected_calibration_error"],
-            "classes": columns,
+            **{name: found[name] for name in ("rows", "accuracy", "accuracy_interval")},
+            "majority_accuracy": float(np.bincount(batch.actual).max() / found["rows"]),
+            "decision_accuracy": 1 - found["label_sets"]["hamming_loss"],
+            "micro": {**found["label_sets"]["micro"], "roc_auc": overall["classes"][1]["roc_auc"]},
+            "macro": {figure: found["macro"][figure] for figure in ("precision", "recall", "f1", "roc_auc")},
+            **{name: overall[name] for name in ("log_loss", "brier_score", "expected_calibration_error")},
+            "classes": [{**columns[name], "known": name in head.labels} for name in labels],
         }
     )
     return plain
+
+
+def set_batch(head: Head, examples: Examples, labels: Sequence[str]) -> PredictionBatch:
+    """Puts what a head says of sets of labels into the form that metrics add up.
+
+    Args:
+      head: as measure.
+      examples: targets are ``bool[N, labels]``.
+      labels: the head's, then those that it does not know, which it never gives.
+    """
+    order, unknown = np.argsort(labels), len(labels) - len(head.labels)
+    known = head.probabilities(examples.vectors)
+    scores = np.pad(known, ((0, 0), (0, unknown)))[:, order]
+    hits, decided = examples.targets[:, order], np.pad(head.decide(known), ((0, 0), (0, unknown)))[:, order]
+    sets, codes = np.unique(np.concatenate([hits, decided]), axis=0, return_inverse=True)
+    actual, predicted = codes.reshape(2, len(hits)).astype(np.int64)
+    return PredictionBatch(
+        names=tuple(labels[place] for place in order),
+        classes=tuple(map(str, range(len(sets)))),
+        actual=actual,
+        predicted=predicted,
+        confidence=np.maximum(scores, 1 - scores).min(axis=1).astype(np.float64),
+        rank=np.full(len(hits), -1, np.int64),
+        length=np.full(len(hits), len(labels), np.int64),
+        complete=np.ones(len(hits), np.bool_),
+        scores=scores,
+        weights=np.ones(len(hits)),
+        hits=hits,
+        decided=decided,
+    )
 
 
 def cell_batch(probabilities: Array, targets: np.ndarray) -> PredictionBatch:

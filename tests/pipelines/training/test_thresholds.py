@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import precision_recall_curve
 
 from pipelines.training.features import Examples
+from pipelines.training.measure import measure
 from pipelines.training.thresholds import (
     Goal,
     ThresholdSettings,
@@ -99,9 +100,14 @@ def test_of_several_labels_each_gets_its_own() -> None:
     rows = examples(classes=2)
     several = Examples(vectors=rows.vectors, targets=np.stack([rows.targets == 0, rows.vectors[:, 1] > 0.3], axis=1))
     fit = fit_decision(head(2, "sigmoid"), several, settings("--threshold-for", "recall=0.9"))
-    found = measure_decision(Head(**{**vars(head(2, "sigmoid")), "decision": fit.decision}), fit.goals, several)
+    decided = Head(**{**vars(head(2, "sigmoid")), "decision": fit.decision})
+    found, measured = measure_decision(decided, fit.goals, several), measure(decided, several)
     assert found is not None
+    assert measured is not None
     assert [0.9 <= entry["recall"] < 0.93 for entry in found["classes"]] == [True, True]
+    for measure_name in ("precision", "recall"):
+        reached = [entry[measure_name] for entry in found["classes"]]
+        assert [entry[measure_name] for entry in measured["classes"]] == pytest.approx(reached)
     with pytest.raises(OptionError, match="is for one label an image; of several give a confidence"):
         fit_decision(head(2, "sigmoid"), several, settings("--none-below", "accuracy=0.9"))
 
