@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.report.verdict import CHANCE, FEW, THRESHOLD, largest_gaps, percent, points, slice_name
+from pipelines.report.verdict import (
+    CHANCE,
+    FEW,
+    THRESHOLD,
+    against_majority,
+    largest_gaps,
+    percent,
+    points,
+    slice_name,
+)
+from transforms.measures.confusion import wilson_interval
 
 STEPS = 5
 """Pieces of advice at most."""
@@ -40,13 +50,24 @@ def advice(metrics: Mapping[str, Any], dead_letters: Mapping[str, int]) -> list[
 
 
 def _majority(overall: Mapping[str, Any]) -> _Step:
-    if overall["majority_accuracy"] is None or overall["accuracy_interval"][0] > overall["majority_accuracy"]:
+    if overall["majority_accuracy"] is None or against_majority(overall) == "more":
         return None
+    remedy = "Try more images, another encoder, or labels that can be told from the images"
+    if enough := _rows_that_tell(overall["accuracy"], overall["majority_accuracy"]):
+        remedy = f"At this accuracy {enough:,} measured images would tell it, here were {overall['rows']:,}"
+    elif overall["rows"] < FEW:
+        remedy = f"Measure {FEW} images or more, of every label; here were {overall['rows']:,}"
     return (
-        f"Do not use it yet: it is not clearly better than always answering “{overall['majority_class']}”. Try more "
-        "images, another encoder, or labels that can be told from the images.",
+        f"Do not use it yet: it is not clearly better than always answering “{overall['majority_class']}”. {remedy}. "
+        "heliograph train --learning-curve shows what more labelled images would bring.",
         "confusion",
     )
+
+
+def _rows_that_tell(accuracy: float, majority: float) -> int | None:
+    """Returns the rows, FEW or more, whose interval would exclude the majority's share; None when none would."""
+    numbers = (round(FEW * 1.1**step) for step in range(80))
+    return next((rows for rows in numbers if wilson_interval(accuracy, rows)[0] > majority), None)
 
 
 def _comparison(found: Mapping[str, Any] | None) -> _Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ CHANCE = 0.05
 """p-values below it are called more than chance."""
 
 FEW = 30
-"""Rows below which nothing is compared, whatever the interval says."""
+"""Rows below which it is said that they are few, and a share is compared exactly as well."""
 
 THRESHOLD = 0.5
 """At which the rates of slices are told."""
@@ -32,20 +33,32 @@ def verdict(overall: Mapping[str, Any]) -> str:
             f"(95% interval {percent(low)} to {percent(high)}); single labels have a mean F1 of "
             f"{percent(overall['macro']['f1'])}."
         )
-    if overall["rows"] < FEW:
-        comparison = "too few to tell from"
-    elif low > majority:
-        comparison = "clearly more than"
-    elif high < majority:
-        comparison = "clearly less than"
+    few = overall["rows"] < FEW
+    if (than := against_majority(overall)) is not None:
+        comparison = f"{'' if few else 'clearly '}{than} than"
     else:
-        comparison = "not clearly different from"
+        comparison = "too few to tell from" if few else "not clearly different from"
     noun = "prediction is" if overall["rows"] == 1 else "predictions are"
     return (
         f"{percent(overall['accuracy'])} of {overall['rows']:,} {noun} right (95% interval {percent(low)} "
         f"to {percent(high)}), {comparison} the {percent(majority)} that always answering "
-        f"“{overall['majority_class']}” would get."
+        f"“{overall['majority_class']}” would get{', on few images' if few and than else ''}."
     )
+
+
+def against_majority(overall: Mapping[str, Any]) -> str | None:
+    """Returns whether ``more`` or ``less`` is right than with the most frequent label always; None for may be chance.
+
+    Of few rows the binomial distribution must say so as well, since the interval is an approximation.
+    """
+    (low, high), majority, rows = overall["accuracy_interval"], overall["majority_accuracy"], overall["rows"]
+    if low <= majority <= high:
+        return None
+    right = round(overall["accuracy"] * rows)
+    range_ = range(right, rows + 1) if low > majority else range(right + 1)
+    if rows < FEW and sum(math.comb(rows, k) * majority**k * (1 - majority) ** (rows - k) for k in range_) > CHANCE / 2:
+        return None
+    return "more" if low > majority else "less"
 
 
 def comparison_verdict(comparison: Mapping[str, Any]) -> str:

@@ -38,6 +38,11 @@ def test_a_model_no_better_than_the_majority_is_not_recommended() -> None:
     sentence, target = advice(_metrics(*rows), {})[0]
     assert sentence.startswith("Do not use it yet: it is not clearly better than always answering “common”")
     assert target == "confusion"
+    assert "labels that can be told from the images. heliograph train --learning-curve" in sentence
+    few = [_row("common", 0.1), _row("common", 0.1), _row("rare", 0.9)]
+    assert "At this accuracy 30 measured images would tell it, here were 3." in advice(_metrics(*few), {})[0][0]
+    one = advice(_metrics(few[0]), {})[0][0]
+    assert "Measure 30 images or more, of every label; here were 1." in one
 
 
 def test_a_slice_beyond_chance_and_sure_errors_are_named() -> None:

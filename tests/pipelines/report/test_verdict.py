@@ -51,6 +51,14 @@ def test_nothing_measured() -> None:
     assert verdict(Evaluation(MeasureOptions()).compute()["overall"]) == "Nothing could be measured."
 
 
-def test_few_predictions_are_compared_with_nothing() -> None:
-    rows = [_row("ab"[index % 2], True, "left") for index in range(12)]
-    assert "too few to tell from the 50.0%" in verdict(_metrics(*rows)["overall"])
+@pytest.mark.parametrize(
+    ("rows", "wrong", "words"),
+    [
+        (12, 0, "more than the 50.0% that always answering “a” would get, on few images."),
+        (12, 12, "less than the 50.0% that always answering “a” would get, on few images."),
+        (12, 5, "too few to tell from the 50.0% that always answering “a” would get."),
+        (4, 0, "(95% interval 51.0% to 100.0%), too few to tell from the 50.0%"),  # 1 of 16 by chance
+    ],
+)
+def test_few_predictions_are_called_so(rows: int, wrong: int, words: str) -> None:
+    assert words in verdict(_metrics(*[_row("ab"[i % 2], i >= wrong, "left") for i in range(rows)])["overall"])
