@@ -57,7 +57,7 @@ def _run(argv: Sequence[str] | None) -> int:
     configuration = _configuration(flags)
     check_store(configuration.store)
     sources = inputs.recognise_inputs(
-        configuration.input, configuration.input_format, configuration.input_root, configuration.columns
+        configuration.input, configuration.input_format, configuration.input_root, configuration.columns, flags.store
     )
     graph = configuration.graph(sources, encoder_flags.resolve(flags, sources), started_at)
     if flags.dry_run:

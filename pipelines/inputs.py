@@ -11,10 +11,10 @@ from itertools import islice
 
 from pipelines import options
 from transforms.errors import InputError
-from transforms.files.filesystem import is_local, local_path
+from transforms.files.filesystem import absolute, is_local, local_path
 from transforms.shards.record import allowed_failures
 from transforms.sources.columns import Columns
-from transforms.sources.dialects import DIALECTS, Source, recognise
+from transforms.sources.dialects import DIALECTS, Source, recognise, would_list
 
 
 def add_input_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -104,12 +104,15 @@ def columns_of(flags: argparse.Namespace) -> Columns:
 
 
 def recognise_inputs(
-    inputs: Sequence[str], dialect: str | None, input_root: str | None, columns: Columns
+    inputs: Sequence[str], dialect: str | None, input_root: str | None, columns: Columns, output: str | None = None
 ) -> list[Source]:
     """Recognises every input, says what it is, and looks whether there is an image in it.
 
+    Args:
+      output: where the command writes.
+
     Raises:
-      InputError: an input does not exist, has no known form, or none of them has an image.
+      InputError: an input does not exist, has no known form, would list the output, or none of them has an image.
     """
     if input_root is not None and is_local(input_root) and not os.path.isdir(local_path(input_root)):
         raise InputError(f"--input-root {input_root} is no directory")
@@ -117,6 +120,11 @@ def recognise_inputs(
     try:
         for uri in inputs:
             found = recognise(uri, dialect, input_root, columns)
+            if output is not None and would_list(uri, output):
+                raise InputError(
+                    f"{absolute(output)} lies in --input {absolute(uri)}, and the next run would take what is written "
+                    "there for input; name a place outside of it"
+                )
             print(_describe(uri, found), file=sys.stderr)
             sources += found
         has_images = any(list(islice(source.list_images(), 1)) for source in sources)

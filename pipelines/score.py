@@ -68,7 +68,7 @@ def _run(argv: Sequence[str] | None) -> int:
     columns = inputs.columns_of(flags)
     sources: list[Source] = []
     if flags.input:
-        sources = inputs.recognise_inputs(flags.input, flags.input_format, flags.input_root, columns)
+        sources = inputs.recognise_inputs(flags.input, flags.input_format, flags.input_root, columns, flags.output)
     configuration = _configuration(flags, model, table, sources, views)
     graph = configuration.graph(sources, model, table, started_at)
     _tell_replaced(configuration.output, model)

@@ -360,6 +360,7 @@ def test_mistakes_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "--max-failures must be a number": [*good, "--max-failures", "some"],
         "--bach-size is neither a flag of ours nor of Beam's; did you mean --batch-size?": [*good, "--bach-size=3"],
         "--store": ["--input", photos],
+        "would take what is written there for input": ["--input", f"{photos}/**", "--store", photos / "store"],
         "--inptu is no flag of ours; did you mean --input?": ["--inptu", photos, "--store", store],
         "did you mean --input photos?": ["photos", "--store", store],
         "did you mean --runner?": [*good, "--runer=DirectRunner"],

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pyarrow import fs
 
 from transforms.errors import InputError
-from transforms.files.filesystem import check_uri, is_local, join, local_path, open_filesystem
+from transforms.files.filesystem import absolute, check_uri, is_local, join, local_path, open_filesystem
 from transforms.sources.columns import Columns
 from transforms.sources.fingerprints import with_fingerprints
 from transforms.sources.folder import (
     SPLIT_NAMES,
+    compile_glob,
     glob_root,
     is_glob,
     list_directory,
@@ -163,6 +164,25 @@ def recognise(
     if dialect == "folder":
         raise InputError(f"--input {uri} is no directory, not a folder")
     return [_recognise_file(uri, given)]
+
+
+def would_list(uri: str, output: str) -> bool:
+    """Returns whether an input would list Parquet, JSON and HTML below ``output``, or be taken for something else then.
+
+    A folder of images takes no such files; but a folder of splits, or of containers only, may hold nothing beside them.
+    """
+    uri, output = absolute(uri), absolute(output)
+    if is_glob(uri):
+        matches, suffixes = compile_glob(uri).fullmatch, (".parquet", ".json", ".html")
+        return any(matches(f"{output}/{'x/' * depth}x{suffix}") for depth in range(4) for suffix in suffixes)
+    if not output.startswith(f"{uri.rstrip('/')}/"):
+        return False
+    files, directories = list_directory(uri)
+    if output[len(uri) :].strip("/").split("/")[0] in directories:
+        return False
+    if directories:
+        return all(name.lower() in SPLIT_NAMES for name in directories)
+    return bool(files) and all(map(container_form, files))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -169,18 +169,21 @@ def _walk_remote(root: str) -> Iterator[tuple[str, str]]:
 def _list_remote_glob(pattern: str) -> Iterator[ImageReference]:
     root = glob_root(pattern)
     splits = _has_split_directories(root)
-    matches = re.compile(_translate(pattern)).fullmatch
+    matches = compile_glob(pattern).fullmatch
     for uri, fingerprint in _walk_remote(root):
         if matches(uri):
             yield _reference(uri, fingerprint, root, splits)
 
 
-def _translate(pattern: str) -> str:
+def compile_glob(pattern: str) -> re.Pattern[str]:
     """Returns the regular expression of a glob: ``*`` stays in a directory, ``**/`` crosses them."""
     parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     tokens = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
-    return "".join(
-        parts.get(token) or (token.replace("[!", "[^") if token[:1] == "[" else re.escape(token)) for token in tokens
+    return re.compile(
+        "".join(
+            parts.get(token) or (token.replace("[!", "[^") if token[:1] == "[" else re.escape(token))
+            for token in tokens
+        )
     )
 
 

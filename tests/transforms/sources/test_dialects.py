@@ -6,7 +6,7 @@ import pytest
 
 from tests.photographs import write_folder
 from transforms.errors import InputError
-from transforms.sources.dialects import Source, recognise
+from transforms.sources.dialects import Source, recognise, would_list
 from transforms.sources.read import read_image
 
 
@@ -46,6 +46,31 @@ def test_a_manifest_takes_another_root(tmp_path: Path) -> None:
     source = one(str(manifest), input_root="/")
     assert source.root == "/"
     assert [r.uri for r in source.list_images()] == ["/a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("names", "uri", "output", "listed"),
+    [
+        ("cat/1.jpg dog/2.jpg", "", "store", False),
+        ("1.jpg", "", "store", False),
+        ("train/cat/1.jpg test/cat/2.jpg", "", "store", True),
+        ("train/cat/1.jpg test/cat/2.jpg", "train", "store", False),
+        ("train/cat/1.jpg store/x", "", "store", False),
+        ("a.tar b.zip", "", "store", True),
+        ("a.tar b.zip", "", "../store", False),
+        ("cat/1.jpg", "**", "store", True),
+        ("cat/1.jpg", "**/*.jpg", "store", False),
+        ("cat/1.jpg", "*/*", "predictions", True),
+        ("cat/1.jpg", "cat/*", "predictions", False),
+    ],
+)
+def test_an_output_that_the_next_run_would_list(
+    tmp_path: Path, names: str, uri: str, output: str, listed: bool
+) -> None:
+    for name in names.split():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert would_list(f"{tmp_path}/{uri}".rstrip("/"), f"{tmp_path}/{output}") == listed
 
 
 def test_what_does_not_exist_is_named_with_what_is_near(tmp_path: Path) -> None:
