@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,14 +12,22 @@ import apache_beam as beam
 
 from pipelines import runner
 from pipelines.progress import ProgressLine
-from pipelines.run_record import configuration_json
+from pipelines.run_record import configuration_json, read_run_record
 from pipelines.view_flags import views_of
 from pipelines.workers import settle_workers
-from transforms.commit_parts import CommitOptions, CommitParts, commit_features, commit_predictions
+from transforms.commit_parts import (
+    CommitOptions,
+    CommitParts,
+    check_failures,
+    commit_features,
+    commit_predictions,
+    run_record_address,
+)
 from transforms.embed_shards import EmbedShards
 from transforms.encoders.calibration import fetch_calibration, publish_calibration
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import TooManyFailuresError
+from transforms.files.filesystem import join
 from transforms.files.runs import remove_directory
 from transforms.images.augment import NO_VIEWS
 from transforms.index_contents import IndexContents
@@ -132,7 +141,8 @@ class EmbedGraph:
     def run(self, beam_args: Sequence[str]) -> Outcome:
         """Runs it."""
         self._provide_network()
-        return _run(self._build, "embedding", Workspace(root=self.embed.table), self.embed.run_id, beam_args)
+        record = run_record_address(self.embed.table, self.embed.run_id)
+        return _run(self._build, "embedding", Workspace(root=self.embed.table), self.commit, beam_args, record)
 
     def submit(self, beam_args: Sequence[str]) -> str:
         """Hands it to Dataflow, where it publishes by itself; returns the job's id."""
@@ -249,7 +259,8 @@ class ScoreGraph:
 
     def run(self, beam_args: Sequence[str]) -> Outcome:
         """Runs it."""
-        return _run(self._build, "scoring", Workspace(root=self.score.output), self.score.run_id, beam_args)
+        record = join(self.score.output, "run.json")
+        return _run(self._build, "scoring", Workspace(root=self.score.output), self.commit, beam_args, record)
 
     def submit(self, beam_args: Sequence[str]) -> str:
         """Hands it to Dataflow, where it publishes by itself; returns the job's id."""
@@ -300,11 +311,12 @@ def _run(
     build: Callable[[beam.Pipeline, Workspace, str], None],
     doing: str,
     workspace: Workspace,
-    run_id: str,
+    commit: CommitOptions,
     beam_args: Sequence[str],
+    record: str,
 ) -> Outcome:
-    directory = workspace.plan_directory(run_id)
-    progress = ProgressLine(doing, workspace, run_id)
+    directory = workspace.plan_directory(commit.run_id)
+    progress = ProgressLine(doing, workspace, commit.run_id)
     try:
         return Outcome(
             runner.run_pipeline(lambda pipeline: build(pipeline, workspace, directory), beam_args, progress.update)
@@ -312,10 +324,26 @@ def _run(
     except TooManyFailuresError as error:
         return Outcome({}, error)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(progress.interrupted()) from None
+        if (outcome := _published(record, commit)) is None:
+            raise KeyboardInterrupt(progress.interrupted()) from None
+        return outcome
     finally:
         progress.end()
         remove_directory(directory)  # what the commit leaves when it never came
+
+
+def _published(address: str, commit: CommitOptions) -> Outcome | None:
+    """Returns how a run ended by its record, the last thing that it publishes; None when that is not there."""
+    try:
+        record = read_run_record(address)
+        if record["started_at"] != datetime.datetime.fromtimestamp(commit.started_at, datetime.UTC).isoformat():
+            return None  # of an earlier run
+        check_failures(record, commit.max_failures, "embedded" if "embedded" in record else "scored")
+    except OSError:
+        return None
+    except TooManyFailuresError as error:
+        return Outcome({}, error)
+    return Outcome({})
 
 
 def _submit(

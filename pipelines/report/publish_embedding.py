@@ -50,4 +50,7 @@ def write_report(record: Mapping[str, Any], command: str) -> str | None:
     except (HeliographError, OSError, pa.ArrowException) as error:
         print(f"heliograph: note: the report could not be made: {error}", file=sys.stderr)
         return None
+    except KeyboardInterrupt:
+        print("\nheliograph: note: interrupted after all was published; the report is left out", file=sys.stderr)
+        return None
     return address

@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import embed
+from pipelines import embed, runner
+from pipelines.report import publish_embedding
 from tests import odd_images
 from tests.flags import BEAM_FLAGS
 from tests.photographs import LABELS, draw, encoded, write_folder
@@ -339,6 +340,27 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, many_photos: Path, capsys: pyt
     assert "finished shards are kept: the same command goes on from there" in stderr
     assert "Traceback" not in stderr
     assert run(capsys, *arguments)["resumed"] >= 6
+
+
+def test_ctrl_c_after_all_is_published_leaves_out_the_report_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=1)
+    (photos / "disc" / "a.jpg").touch()
+    run_pipeline = runner.run_pipeline
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run_pipeline", lambda *arguments: interrupt(run_pipeline(*arguments)))
+    monkeypatch.setattr(publish_embedding, "render", interrupt)
+    flags = ["--input", photos, "--store", tmp_path / "store"]
+    assert run(capsys, *flags)["embedded"] == 2
+    assert embed.main([*map(str, flags), "--max-failures", "0"]) == 1
+    assert "interrupted after all was published; the report is left out" in capsys.readouterr().err
+    monkeypatch.setattr(runner, "run_pipeline", interrupt)
+    assert embed.main([*map(str, flags)]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err, "an earlier run's record is not this one's"
 
 
 def test_mistakes_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
