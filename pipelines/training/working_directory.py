@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+from pipelines.training.checkpoint import load_checkpoint
 from transforms.errors import OptionError, WorkError
 from transforms.files import filesystem
 
@@ -25,6 +26,7 @@ def working_directory(model: str, given: str | None, digest: str) -> Iterator[st
     Raises:
       OptionError: it cannot be written.
       WorkError: another process is at the same training.
+      KeyboardInterrupt: on Ctrl-C, with what the same call goes on from.
     """
     parent = given or (filesystem.local_path(model) if filesystem.is_local(model) else tempfile.gettempdir())
     directory = os.path.join(os.path.abspath(parent), f".training-{digest}")
@@ -39,5 +41,17 @@ def working_directory(model: str, given: str | None, digest: str) -> Iterator[st
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise WorkError(f"another process is at this training ({directory}); wait for it, or end it") from error
-        yield directory
+        try:
+            yield directory
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_interrupted(directory)) from None
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _interrupted(directory: str) -> str:
+    """Returns the line that says where an interrupted training goes on."""
+    checkpoint = load_checkpoint(directory)
+    if checkpoint is None:
+        return f"interrupted before the first checkpoint; the same command begins anew, in {directory}"
+    epoch = checkpoint[0]["epoch"]
+    return f"interrupted; the same command goes on with epoch {epoch}, from the checkpoint in {directory}"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from pipelines import cnn, embed, score, train
+from pipelines.training import fit_network
 from tests.commands import Run, runner
 from tests.photographs import write_folder
 from tests.pipelines.report.browsing import is_too_wide, serious_findings
@@ -160,10 +162,27 @@ def test_mistakes_end_with_one_line(photos: Path, tmp_path: Path, run: Run, word
     assert not out
 
 
-def test_a_gate_that_is_missed_keeps_the_training_for_another_gate(photos: Path, tmp_path: Path, run: Run) -> None:
+def test_what_is_interrupted_or_misses_its_gate_is_kept(
+    photos: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["--input", photos, "--model", tmp_path / "m", *FAST, "--train-epochs", "2", "--learning-rate", "1e-6"]
+    real = fit_network.save_checkpoint
+
+    def stop(directory: str, fields: dict[str, object], groups: dict[str, Sequence[object]]) -> None:
+        if fields["epoch"] == 1:
+            real(directory, fields, groups)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit_network, "save_checkpoint", stop)
+    status, _, err = run(*words)
+    assert status == 130
+    (left,) = (tmp_path / "m").iterdir()
+    goes_on = f"the same command goes on with epoch 1, from the checkpoint in {left}"
+    assert err.splitlines()[-1] == f"heliograph: interrupted; {goes_on}"
+    monkeypatch.undo()
     status, _, err = run(*words, "--assert-accuracy-at-least", "1")
     assert status == 1
+    assert f"going on with epoch 1, from the checkpoint in {left}" in err
     assert "the model is not exported" in err
     status, _, err = run(*words, "--assert-accuracy-at-least", "0")
     assert status == 0
