@@ -37,8 +37,7 @@ def summarise(record: Mapping[str, Any]) -> str:
     """Returns the record of a training in some lines for a person."""
     metrics, labels = record["metrics"], record["labels"]
     shown = ", ".join(labels[:_SHOWN]) + (" …" if len(labels) > _SHOWN else "")
-    news = "" if record["made"] else ": nothing new, the same data and configuration made it before"
-    lines = [f"model: {record['model']}{news}", f"{len(labels)} labels: {shown}"]
+    lines = [f"model: {record['model']}{_news(record)}", f"{len(labels)} labels: {shown}"]
     ranked = metrics.get("decision") and not metrics.get("several_labels")
     of_what = " of the most probable label" if ranked else ""  # the answers follow with the decision
     for name in ("validation", "test"):
@@ -60,6 +59,14 @@ def summarise(record: Mapping[str, Any]) -> str:
     lines += _curve_lines(metrics["learning_curve"]) if "learning_curve" in metrics else []
     lines.append(f"{duration(record['seconds'])}; read {record['model']}/{REPORT} and model_card.md")
     return "\n".join(lines)
+
+
+def _news(record: Mapping[str, Any]) -> str:
+    if record["made"]:
+        return ""
+    if record.get("gained", True):
+        return ": nothing new, the same data and configuration made it before"
+    return ": it began with this one, which stays the best; nothing was published"
 
 
 def _sweep_table(sweep: Mapping[str, Any]) -> list[str]:

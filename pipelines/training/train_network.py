@@ -196,27 +196,37 @@ class NetworkTraining:
 def train_network(training: NetworkTraining) -> dict[str, Any]:
     """Trains a network and publishes it, unless equal data and configuration have made it already.
 
+    When no epoch was better than the model that it began with, that one stays and nothing is published.
+
     Returns:
-      As summary.training_record.
+      As summary.training_record; when nothing was gained, of the model that stays, with this training's ``metrics``.
     """
     started = time.monotonic()
     images = training.images
     data = training.describe_data()
     digest = training.digest(data)
-    model = publish.find_same(images.model, digest)
-    made = model is None
-    if model is None:
-        with working_directory(images.model, images.work_dir, digest) as work:
-            version = _train(training, data, digest, work)
-        model = ModelDirectory.open(filesystem.join(images.model, str(version)))
-    else:
+    model, made = publish.find_same(images.model, digest), False
+    this: dict[str, Any] = {}
+    if model is not None:
         gate.check_accuracy(model.metrics, images.assert_accuracy_at_least)
+    else:
+        with working_directory(images.model, images.work_dir, digest) as work:
+            trained = _train(training, data, digest, work)
+            gate.check_accuracy(trained.metrics, images.assert_accuracy_at_least)
+            made = "start" not in data or trained.metrics["fit"]["best_epoch"] > 0
+            path = _publish(trained, images) if made else data["start"]["model"]
+        model = ModelDirectory.open(path)
+        this = {} if made else {"gained": False, "metrics": trained.metrics}
     if images.labels_output_file:
         export.write_labels(images.labels_output_file, model.labels)
-    return training_record(model, made, time.monotonic() - started)
+    return training_record(model, made, time.monotonic() - started) | this
 
 
-def _train(training: NetworkTraining, data: dict[str, Any], digest: str, work: str) -> int:
+def _publish(trained: assemble.Training, images: ImagesConfiguration) -> str:
+    return filesystem.join(images.model, str(assemble.publish_training(trained, images.model, images.trust_model)))
+
+
+def _train(training: NetworkTraining, data: dict[str, Any], digest: str, work: str) -> assemble.Training:
     images, settings = training.images, training.settings
     ratios = SplitRatios.parse(images.split)
     pixel_options = PixelOptions(
@@ -234,9 +244,7 @@ def _train(training: NetworkTraining, data: dict[str, Any], digest: str, work: s
     classifier = training.build(splits)
     history = _fit(classifier, pixels, splits, settings, work, images.threads or usable_cores())
     fitted = _Fitted(classifier=classifier, pixels=pixels, splits=splits, history=history)
-    trained = _export(training, fitted, data, digest, work)
-    gate.check_accuracy(trained.metrics, images.assert_accuracy_at_least)
-    return assemble.publish_training(trained, images.model, images.trust_model)
+    return _export(training, fitted, data, digest, work)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -311,9 +319,7 @@ def _measure(fitted: _Fitted, encoded: Splits, head: Head, temperature: Temperat
     history = fitted.history
     best = min(history, key=lambda epoch: epoch.validation_loss)
     if not best.epoch:
-        print(
-            "heliograph: note: no epoch was better than the model it began with; lower --learning-rate", file=sys.stderr
-        )
+        print("heliograph: note: no epoch was better than what it began with; lower --learning-rate", file=sys.stderr)
     fit = Fit(head=head, validation_loss=best.validation_loss, epochs=len(history) - 1, attempts=())
     metrics = assemble.collect_metrics(encoded, fit, head, temperature)
     metrics["train"] = measure(head, encoded.train, encoded.foreign_labels)

@@ -131,16 +131,23 @@ def test_nothing_is_unfrozen_but_the_head(start: Path, photos: Path, tmp_path: P
     assert (after.head.layers[0][0] != before.head.layers[0][0]).any()
 
 
-def test_a_training_that_gains_nothing_says_so(tuned: Path, photos: Path, tmp_path: Path, run: Run) -> None:
+def test_a_training_that_gains_nothing_publishes_nothing_and_says_so(
+    tuned: Path, photos: Path, tmp_path: Path, run: Run
+) -> None:
     words = ["--input", photos, "--start", tuned / "2", "--model", tmp_path / "m", *FAST, "--train-epochs", "2"]
-    status, _, err = run(*words, "--l2-regularizer", "100", "--learning-rate", "0.1")
+    words += ["--l2-regularizer", "100", "--learning-rate", "0.1", "--labels-output-file", tmp_path / "labels"]
+    status, out, err = run(*words)
     assert status == 0
-    assert "no epoch was better than the model it began with" in err
-    opened, before = ModelDirectory.open(str(tmp_path / "m")), ModelDirectory.open(str(tuned / "2"))
-    assert opened.metrics["fit"]["best_epoch"] == 0
-    for (weights, bias), (old_weights, old_bias) in zip(opened.head.layers, before.head.layers, strict=True):
-        np.testing.assert_array_equal(weights, old_weights)
-        np.testing.assert_array_equal(bias, old_bias)
+    assert "no epoch was better than what it began with; lower --learning-rate" in err
+    kept = f"model: {tuned / '2'}: it began with this one, which stays the best; nothing was published"
+    assert out.splitlines()[0] == kept
+    assert list((tmp_path / "m").iterdir()) == []
+    assert (tmp_path / "labels").read_text().split() == ["disc", "stripes"]
+    status, out, err = run(*words, "--json", "--assert-accuracy-at-least", "0.5")
+    record, before = json.loads(out), ModelDirectory.open(str(tuned / "2"))
+    assert (record["model"], record["made"], record["gained"]) == (before.path, False, False)
+    assert record["metrics"]["fit"]["best_epoch"] == 0
+    assert record["metrics"]["test"]["accuracy"] == before.metrics["test"]["accuracy"]
 
 
 def test_a_saved_model_of_tf_hub_is_fine_tuned(photos: Path, tmp_path: Path, run: Run) -> None:
