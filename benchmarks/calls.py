@@ -16,7 +16,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from transforms.encoders.networks import open_again
 from transforms.encoders.resolve import resolve_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.encoders.tensorflow_runtime import import_tensorflow
+from transforms.images.augment import Views
 from transforms.machine.cores import usable_cores
 from transforms.shards.lanes import DeadLetter, Lane, stack_vectors
 from transforms.sources.reference import ImageReference
@@ -86,28 +87,43 @@ def litert_calls(specification: EncoderSpecification, sizes: list[int]) -> Work:
     return {f"{size} images a call": in_calls_of(size, call(size), pixels) for size in sizes}
 
 
+class NothingKnown:
+    """An index of no content; an image waits for it, and so for its batch, before it is encoded."""
+
+    def find(self, _sha256: Sequence[str]) -> dict[str, Vectors]:
+        """Finds none."""
+        return {}
+
+    def find_views(self, _sha256: Sequence[str], _views: Views) -> dict[str, list[Vectors]]:
+        """Finds none."""
+        return {}
+
+
 def lanes(specification: EncoderSpecification, sizes: list[int]) -> Work:
-    """Photographs decoded by so many threads and encoded by so many interpreters of LiteRT."""
+    """Photographs by so many threads that decode and encode an image each; by as many that decode, and others encode.
+
+    The latter is how a table's next images are embedded, which may have been embedded before.
+    """
     directory = write(Path(tempfile.mkdtemp(prefix="heliograph-calls-")), SMALL, PHOTOGRAPHS, DRAWN)
     atexit.register(shutil.rmtree, directory)
     references = [ImageReference(str(path)) for path in sorted(directory.glob("*.jpg"))]
-    specification = dataclasses.replace(specification, engine="litert")
-    encoders = {size: load_litert(specification, threads=size) for size in {usable_cores(), *sizes}}
+    encoder = load_litert(dataclasses.replace(specification, engine="litert"))
 
-    def work(threads: int, interpreters: int) -> Callable[[], Vectors]:
+    def work(threads: int, known: NothingKnown | None) -> Callable[[], Vectors]:
         lane = Lane(
-            encoder=encoders[interpreters],
+            encoder=encoder,
             preprocessing=specification.preprocessing,
             roots=[str(directory)],
             threads=threads,
+            known=known,
         )
         return lambda: np.concatenate(
             [stack_vectors(batch) for batch in lane.run(references) if not isinstance(batch, DeadLetter)]
         )
 
+    ways = {f"{size} decode and encode": work(size, None) for size in sizes}
     cores = usable_cores()
-    ways = [(cores, cores), *((size, cores) for size in sizes), *((cores, size) for size in sizes)]
-    return {f"{threads} decode, {count} encode": work(threads, count) for threads, count in ways}
+    return ways | {f"{cores} decode, {cores} encode": work(cores, NothingKnown())}
 
 
 def folding_calls(specification: EncoderSpecification, sizes: list[int]) -> Work:

@@ -93,7 +93,8 @@ def run(
         **(environment or {}),
         _VARIABLE: name,
     }
-    variables.pop("PYTHONSAFEPATH", None)
+    for variable in ("PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE"):  # what is installed has its bytecode
+        variables.pop(variable, None)
     tree, peak, measured_at = _Tree(name), 0.0, 0.0
     seen: list[Mark] = []
     with tempfile.TemporaryFile("w+", errors="replace") as output, tempfile.TemporaryFile("w+") as errors:
@@ -179,7 +180,7 @@ class _Tree:
 
 def heliograph(*words: str) -> list[str]:
     """Returns the command line of one of our commands."""
-    return [sys.executable, "-m", f"pipelines.{words[0]}", *words[1:]]
+    return [sys.executable, "-m", "pipelines.cli", *words]
 
 
 def run_here(words: Sequence[str]) -> dict[str, Any]:

@@ -48,6 +48,17 @@ _LOOPBACK_HOST = r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|$)"
 Build = Callable[[beam.Pipeline], object]
 
 
+class _Flags(PipelineOptions):  # type: ignore[misc]
+    """Beam's flags; each view is made once, since Beam asks for hundreds of them, and each parses the flags anew."""
+
+    def view_as(self, cls: type[PipelineOptions]) -> PipelineOptions:
+        """Returns the view, which shares its values with all others."""
+        views = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        return views[cls]
+
+
 def check_runner(
     beam_args: Sequence[str],
     places: Iterable[str | None] = (),
@@ -66,7 +77,7 @@ def check_runner(
     Raises:
       OptionError: naming the runner, mode or address and the reason.
     """
-    options = PipelineOptions(list(beam_args))
+    options = _Flags(list(beam_args))
     _check_name(options)
     name = name_of(options)
     if options.view_as(StandardOptions).streaming:

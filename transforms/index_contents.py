@@ -29,7 +29,10 @@ class IndexContents(beam.PTransform):
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         """Sorts each data file, then each range of keys of all of them."""
-        files = pipeline | "IndexedFiles" >> beam.Create(self._data_files(), reshuffle=True)
+        data_files = self._data_files()
+        if not data_files:
+            return pipeline | "NoContents" >> beam.Create([], reshuffle=False)
+        files = pipeline | "IndexedFiles" >> beam.Create(data_files, reshuffle=True)
         runs = beam.pvalue.AsList(files | "SortContents" >> beam.FlatMap(_write, self.directory))
         return (
             pipeline

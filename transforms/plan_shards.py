@@ -65,9 +65,10 @@ class PlanShards(beam.PTransform):
         """Sorts, joins and cuts; returns shards, pairs ``(count, number)`` and pairs ``(file of the gone, ids)``."""
         pipeline = references.pipeline
         listed = references | "ListedRow" >> beam.Map(_listed_row) | "SortListed" >> self._sorted(LISTED_SCHEMA)
-        files = pipeline | "DataFiles" >> beam.Create(self._data_files(), reshuffle=True)
-        known = files | "KnownRows" >> beam.FlatMap(known_rows, self.scopes, self.split, self.views)
-        known = known | "SortKnown" >> self._sorted(KNOWN_SCHEMA)
+        known = pipeline | "DataFiles" >> beam.Create(data_files := self._data_files(), reshuffle=bool(data_files))
+        if data_files:
+            known = known | "KnownRows" >> beam.FlatMap(known_rows, self.scopes, self.split, self.views)
+            known = known | "SortKnown" >> self._sorted(KNOWN_SCHEMA)
         sides = (beam.pvalue.AsList(listed), beam.pvalue.AsList(known))
         planned = (
             pipeline

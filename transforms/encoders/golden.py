@@ -82,10 +82,10 @@ def self_test(encoder: Encoder, expected: Vectors) -> None:
 
 
 def _noise(count: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The high bytes of a linear congruential generator (Numerical Recipes' constants, modulo 2**32)."""
-    values = np.empty(count, np.int64)
-    state = seed
-    for position in range(count):
-        state = (1664525 * state + 1013904223) & 0xFFFFFFFF
-        values[position] = state >> 24
-    return values
+    """The high bytes of a linear congruential generator (Numerical Recipes' constants, modulo 2**32).
+
+    State n is ``a^n * seed + c * (1 + a + … + a^(n-1))``; 32-bit integers leave out what exceeds them.
+    """
+    powers = np.cumprod(np.full(count, 1664525, np.uint32), dtype=np.uint32)
+    sums = np.cumsum(np.concatenate([np.ones(1, np.uint32), powers[:-1]]), dtype=np.uint32)
+    return ((powers * np.uint32(seed) + sums * np.uint32(1013904223)) >> 24).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The work on a shard's pixels: files are read ahead, threads decode while the network encodes, in small fixed batches.
+"""The work on a shard's pixels: files are read ahead, and each core decodes and encodes its own images.
 
 Memory is bounded by what is in flight, not by the shard: at most ``threads + 2 * batch_size`` images are decoded
 ahead, and ``bytes_ahead`` of files are read ahead of these.
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from transforms.encoders.interpreters import InterpretedEncoder
 from transforms.encoders.specification import Preprocessing
 from transforms.errors import ErrorClass, ImageError
 from transforms.images.augment import Views
@@ -58,7 +59,10 @@ class FindsVectors(Protocol):
 
 @dataclasses.dataclass(kw_only=True)
 class EncodedImage:
-    """An image on its way through the lane; ``pixels`` is let go once ``vector`` and those of its views are there."""
+    """An image on its way through the lane; ``pixels`` is let go once ``vector`` and those of its views are there.
+
+    ``seconds`` is what the network took, where it was called for this image alone.
+    """
 
     reference: ImageReference
     sha256: str
@@ -69,6 +73,7 @@ class EncodedImage:
     brightness: float | None = None  # mean of the pixels that enter the network, 0 to 1
     pixels: npt.NDArray[np.uint8] | None = None
     vector: Vectors | None = None
+    seconds: float = 0.0
     views: list[Vectors] = dataclasses.field(default_factory=list)
     copied: bool = False
 
@@ -180,7 +185,7 @@ class Decoder:
 
     def _submit(self, file: BegunFile) -> _Started:
         started = _Started(file)
-        started.future = self._pool.submit(self._decode, started)
+        started.future = self._pool.submit(self._work, started)
         return started
 
     def _time_left(self, started: _Started) -> float:
@@ -197,7 +202,7 @@ class Decoder:
         self._files.replace_stuck_threads()
         return collections.deque(self._submit(one.file) if one.future.cancel() else one for one in window)
 
-    def _decode(self, started: _Started) -> EncodedImage | DeadLetter:
+    def _work(self, started: _Started) -> EncodedImage | DeadLetter:
         started.at = time.monotonic()
         reference = started.file.reference
         stage, sha256 = "list", ""
@@ -235,8 +240,11 @@ class Decoder:
 class Lane(Decoder):
     """Turns image references into vectors.
 
+    A network that takes one image a call is called by the thread that has decoded the image, so that no core waits
+    for a batch. Others, and images whose content may be known, are encoded together once they are decoded.
+
     Attributes:
-      encoder: the network; ``batch_size`` images a call.
+      encoder: the network; ``batch_size`` images a call, unless it takes one.
       known: vectors of known content, which are copied rather than computed; None for no such index.
       views_of: tells which augmented views of an image get a vector as well; None for no views.
       observe: is told the size and the seconds of each call of the network.
@@ -261,7 +269,20 @@ class Lane(Decoder):
         if batch:
             yield from self._encode(batch)
 
+    def _work(self, started: _Started) -> EncodedImage | DeadLetter:
+        image = super()._work(started)
+        if isinstance(image, DeadLetter) or self.known is not None or not isinstance(self.encoder, InterpretedEncoder):
+            return image
+        clock = time.perf_counter()
+        failures = list(_encode_or_bisect(self.encoder, [image]))
+        image.seconds = time.perf_counter() - clock
+        self.clock.add("encode", clock)
+        return failures[0] if failures else image
+
     def _encode(self, batch: list[EncodedImage]) -> Iterator[list[EncodedImage] | DeadLetter]:
+        for image in batch:
+            if image.vector is not None:
+                self.observe(1, image.seconds)
         if self.known is not None:
             vectors = self.known.find([image.sha256 for image in batch])
             for image in batch:

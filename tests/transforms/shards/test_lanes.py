@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from tests.photographs import draw, encoded, write_folder
+from transforms.encoders.interpreters import InterpretedEncoder
+from transforms.encoders.resolve import resolve_encoder
 from transforms.encoders.specification import Preprocessing
 from transforms.errors import ErrorClass
+from transforms.images.decode import DecodedImage
 from transforms.shards import lanes
 from transforms.shards.lanes import DeadLetter, EncodedImage, Lane
 from transforms.sources.folder import list_folder
@@ -80,6 +86,48 @@ def test_a_batch_that_fails_costs_its_guilty_image_only(tmp_path: Path) -> None:
     row = next(letter for letter in letters if letter.stage == "decode").to_row("run", attempt=2)
     assert row["sha256"] == hashlib.sha256(b"").hexdigest()
     assert (row["labels"], row["run_id"], row["attempt"]) == (["stripes"], "run", 2)
+
+
+def test_a_network_that_takes_one_image_a_call_is_called_by_who_decoded_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path, per_label=4)
+    expected, _, _ = run(tmp_path)
+    (tmp_path / "disc" / "0001.jpg").write_bytes(encoded(draw("disc", 0).point(lambda _: 0), "PNG"))
+    means, decode = MeanEncoder(), lanes.decode_image
+    calls: list[tuple[str, str]] = []
+
+    def interpret(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        calls.append(("encode", threading.current_thread().name))
+        return means.encode(pixels) if len(calls) > 1 else np.zeros((1, 3), np.float32)  # at first it is tried
+
+    def decode_noting(*arguments: Any) -> DecodedImage:
+        calls.append(("decode", threading.current_thread().name))
+        return decode(*arguments)
+
+    monkeypatch.setattr(lanes, "decode_image", decode_noting)
+    specification = dataclasses.replace(resolve_encoder(), preprocessing=PREPROCESSING, dimension=3)
+    seen: list[tuple[int, float, threading.Thread]] = []
+    lane = Lane(
+        encoder=InterpretedEncoder(specification, lambda: interpret, threads=2),
+        preprocessing=PREPROCESSING,
+        roots=[str(tmp_path)],
+        batch_size=4,
+        observe=lambda size, seconds: seen.append((size, seconds, threading.current_thread())),
+    )
+    outcomes = list(lane.run(list_folder(str(tmp_path))))
+    lane.close()
+    (letter,) = (outcome for outcome in outcomes if isinstance(outcome, DeadLetter))
+    assert (letter.stage, letter.error.error_class) == ("encode", ErrorClass.MODEL_ERROR)
+    found = [image for outcome in outcomes if isinstance(outcome, list) for image in outcome]
+    vectors = {image.reference: image.vector for image in expected}
+    assert [image.vector.tolist() for image in found] == [vectors[image.reference].tolist() for image in found]
+    for name in {thread for _, thread in calls[1:]}:
+        kinds = [kind for kind, thread in calls[1:] if thread == name]
+        assert name.startswith("decode")
+        assert kinds == ["decode", "encode"] * (len(kinds) // 2)
+    assert [(size, thread) for size, _, thread in seen] == [(1, threading.current_thread())] * 7
+    assert all(seconds > 0 for _, seconds, _ in seen)
 
 
 def test_known_content_is_copied_not_encoded(tmp_path: Path) -> None:
