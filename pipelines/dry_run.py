@@ -15,6 +15,7 @@ from pipelines.moved import MOST_READ, find_moves
 from pipelines.progress import duration
 from pipelines.sampling import time_sample
 from transforms.list_images import ListImages
+from transforms.measures.remarks import plural
 from transforms.shards.plan import PlannedShard
 from transforms.store.table import FeatureTable
 
@@ -67,9 +68,10 @@ def _plan(graph: EmbedGraph, beam_args: Sequence[str]) -> dict[str, Any]:
 def _for_a_person(plan: dict[str, Any]) -> str:
     augmented = f"{plan['augmented']:,} whose views differ, " if plan["augmented"] else ""
     lines = [
-        f"{plan['listed']:,} images listed: {plan['new']:,} new, {plan['changed']:,} changed, {plan['moved']:,} moved, "
-        f"{plan['relabelled']:,} relabelled, {augmented}{plan['reused']:,} reused; {plan['removed']:,} removed since",
-        f"{plan['shards']:,} {'shard' if plan['shards'] == 1 else 'shards'} into {plan['table']}",
+        f"{plural(plan['listed'], 'image')} listed: {plan['new']:,} new, {plan['changed']:,} changed, "
+        f"{plan['moved']:,} moved, {plan['relabelled']:,} relabelled, {augmented}{plan['reused']:,} reused; "
+        f"{plan['removed']:,} removed since",
+        f"{plural(plan['shards'], 'shard')} into {plan['table']}",
     ]
     if "estimated_seconds" in plan:
         estimate = f"about {duration(plan['estimated_seconds'])} at {plan['sampled_images_per_second']:,.0f} images/s"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.progress import duration
+from transforms.measures.remarks import plural
 
 
 def for_a_person(record: Mapping[str, Any]) -> str:
@@ -26,13 +27,13 @@ def for_a_person(record: Mapping[str, Any]) -> str:
     if worker["price_per_hour"] is None:
         rows = [row[:-1] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    shards = "1 shard" if record["shards"] == 1 else f"{record['shards']:,} shards"
-    kind = worker["type"] or f"{worker['cores']} cores"
+    kind = worker["type"] or plural(worker["cores"], "core")
     return "\n".join(
         [
-            f"{sample['images']:,} images timed here{failed}: {rate:,.0f} images/s on {sample['cores']} cores, "
+            f"{plural(sample['images'], 'image')} timed here{failed}: {rate:,.0f} images/s on "
+            f"{plural(sample['cores'], 'core')}, "
             f"{sample['images_per_core_second']:,.1f} a core-second",
-            f"{record['images']:,} images in {shards}, on workers of {kind}:",
+            f"{plural(record['images'], 'image')} in {plural(record['shards'], 'shard')}, on workers of {kind}:",
             "",
             *("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows),
             "",

@@ -12,6 +12,7 @@ from pipelines.report.sections.network import HEAT
 from pipelines.report.verdict import percent
 from pipelines.run_record import columns
 from transforms.errors import OptionError
+from transforms.measures.remarks import plural
 
 Record = Mapping[str, Any]
 _SHOWN_LABELS = 10
@@ -182,7 +183,7 @@ def _export_words(record: Record) -> str:
         f"{record['file']}: {record['bytes'] / 1e6:.1f} MB, uint8 {shape} (RGB, decoded and resized) to "
         f"{len(record['labels'])} probabilities\n"
         f"probabilities differ from batch scoring's (TensorFlow, float32) by at most {difference['largest']:.2g} on "
-        f"{difference['images']:,} images, {percent(difference['same_answer'])} have the same first label\n"
+        f"{plural(difference['images'], 'image')}, {percent(difference['same_answer'])} have the same first label\n"
         f"labels, preprocessing and difference: {record['file'].removesuffix('.tflite')}.json"
     )
 
@@ -194,14 +195,15 @@ def _accuracy(entry: Record) -> str:
 def _data(data: Record) -> str:
     if "table" in data:
         return f"{data['table']} version {data['table_version']}"
-    return f"{data['images']:,} images ({data['images_sha256'][:8]})" if "images_sha256" in data else "–"
+    return f"{plural(data['images'], 'image')} ({data['images_sha256'][:8]})" if "images_sha256" in data else "–"
 
 
 def _check(check: Record | None) -> str:
     if check is None:
         return "none"
     overall = check["table"][0]
-    return f"{100 * overall['difference']:+.1f} points on {overall['rows']:,} images (p = {overall['p_value']:.2g})"
+    images = plural(overall["rows"], "image")
+    return f"{100 * overall['difference']:+.1f} points on {images} (p = {overall['p_value']:.2g})"
 
 
 def _minute(time: str) -> str:

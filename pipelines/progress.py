@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TextIO
 
+from transforms.measures.remarks import plural
 from transforms.shards.workspace import Progress, Workspace
 
 LOG_INTERVAL_SECONDS = 10.0
@@ -88,14 +89,14 @@ class ProgressLine:
     def interrupted(self) -> str:
         """Returns what to say after Ctrl-C."""
         return (
-            f"interrupted after {self.latest.done:,} of {self.latest.planned:,} images; finished shards are kept: "
-            "the same command goes on from there"
+            f"interrupted after {self.latest.done:,} of {plural(self.latest.planned, 'image')}; finished shards are "
+            "kept: the same command goes on from there"
         )
 
     def _line(self, now: float) -> str:
         progress = self.latest
         share = progress.done / progress.planned if progress.planned else 0.0
-        parts = [f"{self._verb} {progress.done:,} of {progress.planned:,} images ({share:.0%})"]
+        parts = [f"{self._verb} {progress.done:,} of {plural(progress.planned, 'image')} ({share:.0%})"]
         if self._first is not None and now - self._first[0] > 0.5:
             rate = (progress.done - progress.resumed - self._first[1]) / (now - self._first[0])
             parts.append(f"{rate:,.0f} images/s")

@@ -14,6 +14,7 @@ from typing import Any
 from pipelines.progress import duration
 from transforms.errors import OptionError
 from transforms.files.filesystem import open_filesystem, read_bytes
+from transforms.measures.remarks import plural
 
 CLASSES_SHOWN = 12
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -69,8 +70,8 @@ def summarise_images(record: Mapping[str, Any], verb: str, place: str, letters: 
     fresh = record[verb] - record["resumed"]
     earlier = f" ({record['resumed']:,} of them by an earlier run)" if record["resumed"] else ""
     lines = [
-        f"{record['listed']:,} images listed = {record[verb]:,} {verb}{earlier} + {record['reused']:,} reused + "
-        f"{record['failed']:,} failed"
+        f"{plural(record['listed'], 'image')} listed = {record[verb]:,} {verb}{earlier} + {record['reused']:,} reused "
+        f"+ {record['failed']:,} failed"
     ]
     if fresh:
         lines.append(
@@ -82,9 +83,9 @@ def summarise_images(record: Mapping[str, Any], verb: str, place: str, letters: 
     if record["classes"]:
         lines.append(_class_counts(record, verb))
     if record.get("copied"):
-        lines.append(f"{record['copied']:,} of the reused were written anew, with vectors known by their content")
+        lines.append(f"{record['copied']:,} of the reused written anew, with vectors known by their content")
     if views := record.get("views", {}).get("rows"):
-        lines.append(f"{views:,} rows of augmented views beside them ({record['views']['policy']})")
+        lines.append(f"{plural(views, 'row')} of augmented views beside them ({record['views']['policy']})")
     if record["failed"]:
         classes = ", ".join(f"{number} {name}" for name, number in record["failures"].items())
         lines.append(f"failed: {classes}; for example {record['failure_example']}")
@@ -92,9 +93,9 @@ def summarise_images(record: Mapping[str, Any], verb: str, place: str, letters: 
             lines.append(f"all of them, with reasons: {letters}")
     removed = record["plan"]["removed"]
     if record.get("retracted"):
-        lines.append(f"{record['retracted']:,} that the input has no longer were taken out; older versions keep them")
+        lines.append(f"{record['retracted']:,} that the input has no longer taken out; older versions keep them")
     elif removed:
-        lines.append(f"{removed:,} in the store are not in the input any more; --sync takes them out")
+        lines.append(f"{plural(removed, 'image')} of the store not in the input any more; --sync takes such out")
     lines.append(place)
     return "\n".join(lines)
 

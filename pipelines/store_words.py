@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines import options
 from pipelines.run_record import columns
+from transforms.measures.remarks import plural
 from transforms.store.compact import TARGET_BYTES
 from transforms.store.export import FORMATS, ROWS_PER_FILE
 from transforms.store.vacuum import LEAST_HOURS, RETENTION_HOURS
@@ -102,16 +103,16 @@ def _list_words(record: Record) -> str:
 def _views(table: Record) -> str:
     """Returns the views of a table in words; nothing when there are none."""
     views = table["views"]
-    return f", {views['rows']:,} augmented views ({views['policy']})" if views["rows"] else ""
+    return f", {plural(views['rows'], 'augmented view')} ({views['policy']})" if views["rows"] else ""
 
 
 def _show_words(record: Record) -> str:
     lines: list[str] = []
     for table in record["tables"]:
         lines.append(
-            f"{table['path']}: {table['images']:,} images{_views(table)} by {table['encoder']} "
-            f"({table['encoder_fingerprint']}), {table['dimension']} values, {table['files']} files, "
-            f"{_size(table['bytes'])}"
+            f"{table['path']}: {plural(table['images'], 'image')}{_views(table)} by {table['encoder']} "
+            f"({table['encoder_fingerprint']}), {plural(table['dimension'], 'value')}, "
+            f"{plural(table['files'], 'file')}, {_size(table['bytes'])}"
         )
         rows = [("version", "time (UTC)", "what", "rows", "added", "removed", "by", "run")]
         for entry in table["versions"]:
@@ -131,16 +132,17 @@ def _verify_words(record: Record) -> str:
     for table in record["tables"]:
         name = table["table"].rsplit("/", 1)[-1]
         lines += [f"{name}: {problem}" for problem in table["problems"]]
-        state = f"{len(table['problems'])} problems" if table["problems"] else "sound"
+        state = plural(len(table["problems"]), "problem") if table["problems"] else "sound"
         golden = "golden images encoded alike" if table["golden"] else "golden images not encoded"
         golden = golden if not any(p.startswith("golden") for p in table["problems"]) else "golden images fail"
         lines.append(
-            f"{name}: {state}; version {table['version']}, {table['files']} files, {table['rows']:,} rows, {golden}"
+            f"{name}: {state}; version {table['version']}, {plural(table['files'], 'file')}, "
+            f"{plural(table['rows'], 'row')}, {golden}"
         )
         lines += [f"{name}: orphan {orphan}" for orphan in table["orphans"][:_SHOWN]]
         if table["orphans"]:
-            count = len(table["orphans"])
-            lines.append(f"{name}: {count} orphans, harmless: of a run in progress, or for `heliograph store vacuum`")
+            count = plural(len(table["orphans"]), "orphan")
+            lines.append(f"{name}: {count}, harmless: of a run in progress, or for `heliograph store vacuum`")
     return "\n".join(lines)
 
 
@@ -151,7 +153,7 @@ def _retract_words(record: Record) -> str:
         verb = "would be retracted" if record["dry_run"] else "retracted"
         if count:
             place = "" if record["dry_run"] else f"; version {table['version']} is without them"
-            lines.append(f"{name}: {count:,} images ({table['rows']:,} rows) {verb}{place}")
+            lines.append(f"{name}: {plural(count, 'image')} ({plural(table['rows'], 'row')}) {verb}{place}")
         else:
             lines.append(f"{name}: nothing to retract, it has none of these images")
     if record["unknown"]:
@@ -172,11 +174,11 @@ def _compact_words(record: Record) -> str:
         name = table["table"].rsplit("/", 1)[-1]
         if table["rows_rewritten"]:
             lines.append(
-                f"{name}: {table['files_before']} files {verb} {table['files_after']}, "
-                f"{table['rows_rewritten']:,} rows copied; version {table['version']}"
+                f"{name}: {plural(table['files_before'], 'file')} {verb} {table['files_after']}, "
+                f"{plural(table['rows_rewritten'], 'row')} copied; version {table['version']}"
             )
         else:
-            lines.append(f"{name}: nothing to compact in {table['files_before']} files")
+            lines.append(f"{name}: nothing to compact in {plural(table['files_before'], 'file')}")
     return "\n".join(lines)
 
 
@@ -186,8 +188,8 @@ def _vacuum_words(record: Record) -> str:
     for table in record["tables"]:
         name = table["table"].rsplit("/", 1)[-1]
         lines.append(
-            f"{name}: {len(table['replaced'])} replaced files, {len(table['orphans'])} orphans and "
-            f"{len(table['work'])} stale work files {verb}, {_size(table['bytes'])}"
+            f"{name}: {plural(len(table['replaced']), 'replaced file')}, {plural(len(table['orphans']), 'orphan')} and "
+            f"{plural(len(table['work']), 'stale work file')} {verb}, {_size(table['bytes'])}"
         )
         if table["lost_versions"]:
             versions = ", ".join(map(str, table["lost_versions"]))
@@ -200,7 +202,7 @@ def _vacuum_words(record: Record) -> str:
 
 
 def _export_words(record: Record) -> str:
-    return f"{record['rows']:,} rows of version {record['version']} in {record['output']} ({record['format']})"
+    return f"{plural(record['rows'], 'row')} of version {record['version']} in {record['output']} ({record['format']})"
 
 
 WORDS: dict[str, Callable[[Record], str]] = {

@@ -19,6 +19,7 @@ from transforms.errors import CommitError, PartError, TooManyFailuresError
 from transforms.files.filesystem import join, open_filesystem, remove_file, write_atomically
 from transforms.files.runs import remove_directory
 from transforms.files.threads import map_in_threads
+from transforms.measures.remarks import plural
 from transforms.shards.comparison import compare_stored
 from transforms.shards.embedder import EmbedOptions
 from transforms.shards.record import allowed_failures, cost_of_work, summarise
@@ -247,8 +248,8 @@ def check_failures(record: Mapping[str, Any], max_failures: str, verb: str) -> N
     """Raises TooManyFailuresError when a finished run has more dead letters than allowed."""
     if record["failed"] > allowed_failures(max_failures, record["listed"]):
         raise TooManyFailuresError(
-            f"{record['failed']} of {record['listed']} images failed, more than --max-failures {max_failures} allows "
-            f"({_words(record['failures'])}); what could be {verb} is published; for example "
+            f"{record['failed']} of {plural(record['listed'], 'image')} failed, more than --max-failures "
+            f"{max_failures} allows ({_words(record['failures'])}); what could be {verb} is published; for example "
             f"{record['failure_example']}"
         )
 

@@ -16,6 +16,7 @@ from pipelines.report.verdict import (
     slice_name,
 )
 from transforms.measures.confusion import wilson_interval
+from transforms.measures.remarks import plural
 
 STEPS = 5
 """Pieces of advice at most."""
@@ -79,7 +80,10 @@ def _comparison(found: Mapping[str, Any] | None) -> _Step:
     if pair["difference"] > 0:
         return "Keep the previous model: this one is right less often.", "comparison"
     lost = pair["only_second_right"]
-    return f"Prefer this model to the previous one, after a look at the {lost:,} images that it loses.", "comparison"
+    return (
+        f"Prefer this model to the previous one, after a look at the {plural(lost, 'image')} that it loses.",
+        "comparison",
+    )
 
 
 def _labels(errors: list[Mapping[str, Any]]) -> _Step:
@@ -156,8 +160,10 @@ def _letters(numbers: Mapping[str, int]) -> _Step:
     if not numbers:
         return None
     total, first = sum(numbers.values()), next(iter(numbers))
-    noun = "image has" if total == 1 else "images have"
-    return f"Mend or drop what cannot be read: {total:,} {noun} no prediction, most often {first}.", "dead"
+    return (
+        f"Mend or drop what cannot be read: {plural(total, 'image')} without a prediction, most often {first}.",
+        "dead",
+    )
 
 
 def _rows(overall: Mapping[str, Any]) -> _Step:

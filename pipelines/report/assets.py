@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from pipelines.report.verdict import percent
+from transforms.measures.remarks import plural
 
 
 def asset(name: str) -> str:
@@ -28,7 +29,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"whole": lambda value: f"{value:,}", "percent": percent, "number": number}
+    found.filters |= {"whole": lambda value: f"{value:,}", "percent": percent, "number": number, "plural": plural}
     return found
 
 

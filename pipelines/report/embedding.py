@@ -22,6 +22,7 @@ from pipelines.report.sections.throughput import throughput
 from pipelines.report.table_sample import LabelCounts, count_labels, files_of_commit, sample_rows
 from pipelines.report.verdict import CHANCE, percent
 from transforms.files.filesystem import open_filesystem
+from transforms.measures.remarks import plural
 from transforms.store.dead_letters import read_dead_letters
 from transforms.store.read import Features
 from transforms.store.table import FeatureTable
@@ -77,7 +78,7 @@ def embedding_page(record: Mapping[str, Any], facts: RunFacts) -> Page:
     labels, new_rows = _labels(seen.new), max(seen.counts_of_run.rows, len(seen.new.image_uris))
     return Page(
         run_id=facts.run_id,
-        title=f"Embedding: {record['embedded']:,} images",
+        title=f"Embedding: {plural(record['embedded'], 'image')}",
         kicker=f"Embedding with {record['encoder']} into {record['table']}, {facts.made_at}",
         verdict=_verdict(record),
         against=[describe_drift(seen.drift)] if seen.drift else [],
@@ -118,8 +119,8 @@ def _verdict(record: Mapping[str, Any]) -> str:
     reused = f", {record['reused']:,} were there already" if record["reused"] else ""
     share = record["failed"] / max(record["listed"], 1)
     failed = f"{record['failed']:,} ({percent(share)}) could not be embedded" if record["failed"] else "none failed"
-    noun = "image was" if record["embedded"] == 1 else "images were"
-    return f"Of {record['listed']:,} images that were listed, {record['embedded']:,} {noun} embedded{reused}, {failed}."
+    embedded = f"{plural(record['embedded'], 'image')} {'was' if record['embedded'] == 1 else 'were'} embedded"
+    return f"Of {record['listed']:,} listed, {embedded}{reused}, {failed}."
 
 
 def _cards(record: Mapping[str, Any], seen: _Look) -> list[Card]:
@@ -139,17 +140,16 @@ def _advice(record: Mapping[str, Any], seen: _Look, labels: Sequence[str]) -> li
     advice = []
     if record["failed"]:
         name, number = max(record["failures"].items(), key=lambda entry: (entry[1], entry[0]))
-        images = "1 image" if number == 1 else f"{number:,} images"
-        advice.append((f"Look at the {images} of class “{name}”, then run heliograph retry.", "dead"))
+        advice.append((f"Look at the {plural(number, 'image')} of class “{name}”, then run heliograph retry.", "dead"))
     contradicting = sum(labels[first] != labels[second] for first, second, _ in seen.pairs)
     if contradicting:
-        pairs = "1 pair" if contradicting == 1 else f"{contradicting:,} pairs"
+        pairs = plural(contradicting, "pair")
         advice.append((f"Settle the labels of {pairs} of near duplicates that contradict each other.", "duplicates"))
     if seen.drift and seen.drift.p_value < CHANCE and seen.drift.distance >= FAR:
         advice.append(("Score the new images with the model in use before you trust it on them.", "drift"))
     unlabelled = dict(seen.counts.labels()).get("", 0)
     if unlabelled:
-        advice.append((f"{unlabelled:,} images have no label: heliograph score gives them one.", "contents"))
+        advice.append((f"{plural(unlabelled, 'image')} without a label: heliograph score gives one.", "contents"))
     advice.append(("heliograph train --store STORE --model MODEL fits a head on these features.", ""))
     return advice
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from transforms.measures.remarks import plural
+
 WELL_CALIBRATED = 0.03
 """Expected calibration error below which confidences are called trustworthy."""
 
@@ -29,7 +31,7 @@ def verdict(overall: Mapping[str, Any]) -> str:
     majority = overall["majority_accuracy"]
     if majority is None:
         return (
-            f"{percent(overall['accuracy'])} of {overall['rows']:,} rows have exactly the right labels "
+            f"{percent(overall['accuracy'])} of {plural(overall['rows'], 'row')} have exactly the right labels "
             f"(95% interval {percent(low)} to {percent(high)}); single labels have a mean F1 of "
             f"{percent(overall['macro']['f1'])}."
         )
@@ -38,9 +40,9 @@ def verdict(overall: Mapping[str, Any]) -> str:
         comparison = f"{'' if few else 'clearly '}{than} than"
     else:
         comparison = "too few to tell from" if few else "not clearly different from"
-    noun = "prediction is" if overall["rows"] == 1 else "predictions are"
+    predictions = f"{plural(overall['rows'], 'prediction')} {'is' if overall['rows'] == 1 else 'are'}"
     return (
-        f"{percent(overall['accuracy'])} of {overall['rows']:,} {noun} right (95% interval {percent(low)} "
+        f"{percent(overall['accuracy'])} of {predictions} right (95% interval {percent(low)} "
         f"to {percent(high)}), {comparison} the {percent(majority)} that always answering "
         f"“{overall['majority_class']}” would get{', on few images' if few and than else ''}."
     )
@@ -71,11 +73,13 @@ def comparison_verdict(comparison: Mapping[str, Any]) -> str:
         )
     low, high = pair["difference_interval"]
     if not pair["changed"]:
-        return f"The predictions for the {pair['rows']:,} rows that {comparison['second']} has too are the same."
+        return (
+            f"The predictions for the {plural(pair['rows'], 'row')} that {comparison['second']} has too are the same."
+        )
     sure = "more than chance explains" if pair["p_value"] < CHANCE else "which may be chance"
     return (
-        f"Compared with {comparison['second']} on {pair['rows']:,} rows: {percent(pair['first_accuracy'])} right "
-        f"against {percent(pair['second_accuracy'])} there, a difference of {points(-pair['difference'])} "
+        f"Compared with {comparison['second']} on {plural(pair['rows'], 'row')}: {percent(pair['first_accuracy'])} "
+        f"right against {percent(pair['second_accuracy'])} there, a difference of {points(-pair['difference'])} "
         f"(95% interval {-100 * high:+.1f} to {-100 * low:+.1f}), {sure} (McNemar p = {pair['p_value']:.2g}); "
         f"{percent(pair['changed'])} of the predictions differ."
     )
@@ -161,7 +165,7 @@ def _largest_confusion(metrics: Mapping[str, Any]) -> str:
     if len(metrics["confusion_matrix"]["labels"]) < 3 or not largest:
         return ""
     first = largest[0]
-    times = f"{first['rows']:,} {'time' if first['rows'] == 1 else 'times'}"
+    times = plural(first["rows"], "time")
     return f"Most frequent mistake: “{first['label']}” taken for “{first['prediction']}” ({times})."
 
 

@@ -179,7 +179,7 @@ def test_verify_says_when_the_encoder_cannot_be_loaded(table: FeatureTable, caps
     run(table, "verify", status=1)
     first, last = capsys.readouterr().out.splitlines()
     assert "golden vectors: --encoder drawn by the tests does not exist" in first
-    assert "1 problems; version 2, 4 files, 30 rows, golden images fail" in last
+    assert "1 problem; version 2, 4 files, 30 rows, golden images fail" in last
 
 
 def _refuse_golden(encoder: object, golden: object) -> None:
@@ -230,7 +230,7 @@ def test_compact(table: FeatureTable, capsys: pytest.CaptureFixture[str]) -> Non
     assert builders.contents(table.path, 2) == EXPECTED
     assert len(FeatureTable.open(table.path).data_files()) == 1
     run(table, "compact")
-    assert "nothing to compact in 1 files" in capsys.readouterr().out
+    assert "nothing to compact in 1 file" in capsys.readouterr().out
     run(table, "verify", "--skip-golden")
     entry = record(capsys, table, "show")["tables"][0]["versions"][-1]
     assert (entry["operation"], entry["rows"]) == ("compact", 30)

@@ -49,5 +49,5 @@ def warnings_of(metrics: dict[str, Any]) -> list[str]:
 
 
 def plural(number: int, noun: str) -> str:
-    """Returns ``1 row`` or ``2,000 rows``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    """Returns ``1 row``, ``2,000 rows`` or ``2 classes``; of several words the last is counted."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}{'es' if noun.endswith('s') else 's'}"

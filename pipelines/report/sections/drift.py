@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipelines.report.drift import Drift
 from pipelines.report.page import Section
 from pipelines.report.verdict import CHANCE
+from transforms.measures.remarks import plural
 
 SHOWN = 12
 ALIKE, FAR = 0.02, 0.1
@@ -25,7 +26,7 @@ def describe_drift(drift: Drift) -> str:
         size = "The new images are very different from the earlier ones"
     return (
         f"{size}: energy distance {drift.distance:.3f} on a scale from 0 to 1 (permutation p = {drift.p_value:.2g}; "
-        f"{drift.new:,} new against {drift.earlier:,} earlier images)."
+        f"{drift.new:,} new against {plural(drift.earlier, 'earlier image')})."
     )
 
 
