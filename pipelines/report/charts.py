@@ -57,6 +57,11 @@ def layout(height: int, **more: Any) -> dict[str, Any]:
     return {"height": height, "margin": {"l": 60, "r": 20, "t": 8, "b": 48}, **more, **axes}
 
 
+def counted(title: str, last: int) -> dict[str, Any]:
+    """Returns an axis of whole numbers up to ``last``, without ticks between them."""
+    return {"title": {"text": title}, "dtick": max(1, round(last / 8))}
+
+
 def interval_chart(
     points: Sequence[_Point],
     line: float | None,

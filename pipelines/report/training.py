@@ -48,7 +48,7 @@ PICTURES, GALLERY = 60, 12
 
 _SEEN = (
     "A validation image of each class, and feature maps of the first of them, at the beginning, in the middle and at "
-    "the end. They lie in pictures/ beside this page, too; `heliograph models pictures` draws other images and layers."
+    "the end. They lie in pictures/ beside this page, too; heliograph models pictures draws other images and layers."
 )
 _SPLITS = {
     "test": "the test split that it has not seen",

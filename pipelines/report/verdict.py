@@ -117,6 +117,8 @@ def _weakest_class(metrics: Mapping[str, Any]) -> str:
     if len(found) < 2:
         return ""
     weakest = min(found, key=lambda entry: (entry["recall"], entry["name"]))
+    if weakest["recall"] == 1:
+        return ""
     return (
         f"Weakest class: “{weakest['name']}”, of which {percent(weakest['recall'])} are found "
         f"({weakest['true_positives']:,} of {weakest['support']:,})."
@@ -195,7 +197,7 @@ def percent(value: float | None) -> str:
 
 def points(value: float) -> str:
     """Returns a difference of shares in percentage points."""
-    return f"{100 * value:.1f} percentage points"
+    return f"{round(100 * value, 1) + 0.0:.1f} percentage points"
 
 
 def slice_name(found: Mapping[str, Any]) -> str:

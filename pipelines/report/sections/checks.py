@@ -37,7 +37,7 @@ def checks(metrics: Mapping[str, Any], files: Collection[str]) -> Section:
     errors = describe_label_errors(metrics.get("label_errors"))
     found += [sentence[0].upper() + sentence[1:] for sentence in errors]
     if not errors:
-        found.append("Wrong labels were not looked for; `heliograph train --label-errors` does.")
+        found.append("Wrong labels were not looked for; heliograph train --label-errors does.")
     return Section(
         id="checks",
         title="What was checked and adjusted",

@@ -46,7 +46,7 @@ def comparison(found: Mapping[str, Any] | None, shown: int) -> Section | None:
             "slices": [_row(name, pair) for name, pair in parts[:ROWS]],
             **{kind: found["right_alone"][side][:shown] for kind, side in alone},
         },
-        charts={"forest": interval_chart(points, 0.0, "no difference", "+.0%")} if overall["rows"] else {},
+        charts={"forest": interval_chart(points, 0.0, "no difference", "+.2~%")} if overall["rows"] else {},
         images=[image["image_uri"] for _, side in alone for image in found["right_alone"][side][:shown]],
     )
 

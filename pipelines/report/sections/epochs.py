@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.report.assets import number
-from pipelines.report.charts import LEGEND, layout
+from pipelines.report.charts import LEGEND, counted, layout
 from pipelines.report.page import Section
 from pipelines.report.verdict import percent
 
@@ -36,7 +36,7 @@ def epochs(history: Sequence[Mapping[str, Any]] | None) -> Section | None:
         data={"rows": rows, "best": best},
         charts={
             "loss": _chart(history, best, "loss", {"title": {"text": "loss in nats"}}),
-            "accuracy": _chart(history, best, "accuracy", {"title": {"text": "accuracy"}, "tickformat": ".0%"}),
+            "accuracy": _chart(history, best, "accuracy", {"title": {"text": "accuracy"}, "tickformat": ".2~%"}),
         },
     )
 
@@ -55,7 +55,7 @@ def _chart(history: Sequence[Mapping[str, Any]], best: int, name: str, axis: dic
     ]
     dashed = {"color": "--muted", "dash": "dash", "width": 1.5}
     axes = {
-        "xaxis": {"title": {"text": "epoch"}, "rangemode": "tozero"},
+        "xaxis": {**counted("epoch", len(history)), "rangemode": "tozero"},
         "yaxis": axis,
         "shapes": [{"type": "line", "x0": best, "x1": best, "yref": "paper", "y0": 0, "y1": 1, "line": dashed}],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.report.assets import signed, signed_interval
 from pipelines.report.charts import layout
 from pipelines.report.page import Section
 from pipelines.report.verdict import percent
@@ -31,8 +32,8 @@ def learning_curves(curve: Mapping[str, Any] | None) -> Section | None:
         [
             entry["name"],
             (f"{entry['images']:,}", entry["images"]),
-            (f"{100 * entry['gain']:+.1f}", entry["gain"]),
-            " to ".join(f"{100 * end:+.1f}" for end in entry["interval"]),
+            (signed(entry["gain"]), entry["gain"]),
+            signed_interval(entry["interval"]),
         ]
         for entry in gains[:CLASSES]
     ]
@@ -64,6 +65,6 @@ def _chart(points: list[Mapping[str, Any]]) -> dict[str, Any]:
     }
     axes = {
         "xaxis": {"title": {"text": "training images"}, "rangemode": "tozero"},
-        "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".0%"},
+        "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".2~%"},
     }
     return {"data": [line], "layout": layout(320, showlegend=False, **axes)}

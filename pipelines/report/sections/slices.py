@@ -114,7 +114,7 @@ def _forest(
     shown: list[Slice],
     line: float | None,
     read: Callable[[Mapping[str, Any]], tuple[Any, Any]],
-    tick_format: str = ".0%",
+    tick_format: str = ".2~%",
 ) -> dict[str, Any]:
     points = [(part.name, *read(part.figures)) for part in shown]
     return interval_chart(points, line, "all rows", tick_format)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.report.charts import layout, literal
+from pipelines.report.charts import counted, layout, literal
 from pipelines.report.page import Section
 
 TRIALS = 60
@@ -68,7 +68,7 @@ def _chart(trials: Sequence[Mapping[str, str]], measure: str, columns: Sequence[
         ],
         "hovertemplate": "%{text}<br><b>%{y:.4f}</b><extra></extra>",
     }
-    axes = {"xaxis": {"title": {"text": "rank"}}, "yaxis": {"title": {"text": measure.replace("_", " ")}}}
+    axes = {"xaxis": counted("rank", len(trials)), "yaxis": {"title": {"text": measure.replace("_", " ")}}}
     return {"data": [points], "layout": layout(300, showlegend=False, **axes)}
 
 

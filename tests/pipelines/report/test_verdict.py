@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.report.verdict import verdict, weak_spots
+from pipelines.report.verdict import points, verdict, weak_spots
 from tests.transforms.measures.example import batch, row
 from transforms.measures.evaluation import Evaluation
 from transforms.measures.slices import MeasureOptions
@@ -45,6 +45,12 @@ def test_overconfidence_is_said() -> None:
     assert weak_spots(_metrics(*rows))[-1] == (
         "The confidences are off by 37.5 percentage points on average, mostly too high."
     )
+
+
+def test_classes_that_are_all_found_have_no_weakest() -> None:
+    spots = weak_spots(_metrics(*[_row("ab"[index % 2], True, "left", 0.99) for index in range(40)]))
+    assert [spot.split()[0] for spot in spots] == ["The"]
+    assert points(-1e-9) == "0.0 percentage points"
 
 
 def test_nothing_measured() -> None:
