@@ -75,7 +75,7 @@ def summarise_images(record: Mapping[str, Any], verb: str, place: str, letters: 
     ]
     if fresh:
         lines.append(
-            f"{duration(record['seconds'])}, {record['images_per_second']:,.0f} images/s, "
+            f"{duration(record['seconds'])} from listing to publishing, {record['images_per_second']:,.0f} images/s, "
             f"peak memory {record['peak_memory_mb']:,.0f} MB"
         )
     else:

@@ -128,7 +128,7 @@ def _cards(record: Mapping[str, Any], seen: _Look) -> list[Card]:
         Card(name="Embedded", value=f"{record['embedded']:,}", note=f"of {record['listed']:,} listed"),
         Card(name="Failed", value=f"{record['failed']:,}", note="dead letters, by class below"),
         Card(name="In the table", value=f"{seen.counts.total:,}", note=f"rows, version {record['table_version']}"),
-        Card(name="Speed", value=f"{record['images_per_second']:,.0f}/s", note="images, start-up included"),
+        Card(name="Speed", value=f"{record['images_per_second']:,.0f}/s", note="images, from listing to publishing"),
         Card(name="Peak memory", value=f"{record['peak_memory_mb']:,.0f} MB", note="of one process"),
     ]
     if seen.drift:

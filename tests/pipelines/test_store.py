@@ -159,7 +159,7 @@ def test_verify_names_what_is_wrong(
     run(table, "verify", "--skip-golden", status=1)
     lines = capsys.readouterr().out.splitlines()
     assert any(re.search(problem, line) for line in lines), lines
-    assert "problems; version 1" in lines[-1]
+    assert re.search("problems?; version 1", lines[-1])
 
 
 def test_verify_encodes_the_golden_images_again(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,7 +249,7 @@ def test_vacuum_keeps_what_the_retention_and_models_need(
     planned = record(capsys, table, "vacuum", "--dry-run", "--retention-hours", "500")["tables"][0]
     assert planned["lost_versions"] == []
     run(table, "vacuum")
-    assert "1 replaced files" in capsys.readouterr().out
+    assert "1 replaced file, 0 orphans" in capsys.readouterr().out
     assert builders.contents(table.path, 2) == EXPECTED, "it was the newest until 10 hours ago"
     assert builders.contents(table.path) == EXPECTED | builders.expected([8], 1)
     shown = record(capsys, table, "show")["tables"][0]["versions"]

@@ -74,6 +74,7 @@ def test_the_page_says_how_good_the_model_is(trained: Trained, page: Page) -> No
     assert [name for name in sections if name in shown] == shown
     assert [row[0] for row in sections["learning-curve"].data["points"]] == ["10%", "25%", "50%", "100%"]
     assert len(sections["sweep"].data["rows"]) == 2
+    assert sections["sweep"].charts["trials"]["layout"]["xaxis"]["dtick"] == 1, "there is no rank 1.5"
     assert [name for name, _ in sections["checks"].data["pages"]] == ["label_errors.html"]
     assert [name for _, name in sections["map"].data["options"]] == ["label", "split", "error", "prediction"]
 
