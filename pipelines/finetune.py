@@ -27,7 +27,7 @@ from transforms.files import filesystem
 from transforms.model.directory import ModelDirectory
 
 ALL = "all"
-DEFAULT = NetworkSettings(learning_rate=0.0003, train_epochs=15, patience=8, dropout_rate=0.2)
+DEFAULT = NetworkSettings(learning_rate=0.0003, train_epochs=15, patience=8, ema_epochs=1.0, dropout_rate=0.2)
 """Smaller steps, fewer of them and less dropout than from scratch; the first epochs are seldom better than the head."""
 
 

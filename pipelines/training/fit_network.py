@@ -124,7 +124,8 @@ class _Fitting:
         self._classifier, self._batches, self._settings, self._directory = classifier, batches, settings, directory
         self._rows, self._targets = rows_of(train), dense_targets(train.targets, len(class_weights))
         self._held_rows, self._held_targets = rows_of(validation), dense_targets(validation.targets, len(class_weights))
-        self._optimizer, self._step, self._evaluate = _compile(classifier, class_weights, settings)
+        steps = -(-len(self._rows) // min(batches.size, len(self._rows)))
+        self._optimizer, self._step, self._evaluate = _compile(classifier, class_weights, settings, steps)
         self._progress = _Progress()
         self._best: Arrays = []
         self._line = StatusLine()
@@ -164,6 +165,9 @@ class _Fitting:
 
     def _finish_epoch(self, epoch: int, rate: float, loss: float, right: float) -> None:
         progress, started = self._progress, time.monotonic()
+        trained = [np.array(variable) for variable in self._classifier.trained]
+        if epoch and self._optimizer.use_ema:
+            self._optimizer.finalize_variable_values(self._classifier.trained)
         held_loss, held_right = self._measure()
         done = Epoch(
             epoch=epoch,
@@ -180,6 +184,7 @@ class _Fitting:
         if better:
             progress.best = held_loss
             self._best = [np.array(variable) for variable in self._classifier.state]
+        _assign(self._classifier.trained, trained)
         progress.epoch, progress.step, progress.loss, progress.right, progress.seconds = epoch + 1, 0, 0.0, 0.0, 0.0
         self._line.keep(_words(done, self._settings.train_epochs, better))
         self._save()
@@ -241,10 +246,15 @@ def _words(epoch: Epoch, epochs: int, better: bool) -> str:
     return f"epoch {epoch.epoch} of {epochs}: {seen} · {held} · {duration(epoch.seconds)}{best}"
 
 
-def _compile(classifier: Classifier, class_weights: Array, settings: NetworkSettings) -> tuple[Any, Any, Any]:
-    """Returns the optimiser, one step of training, and the measuring of a batch."""
+def _compile(
+    classifier: Classifier, class_weights: Array, settings: NetworkSettings, steps: int
+) -> tuple[Any, Any, Any]:
+    """Returns the optimiser, one step of training, and the measuring of a batch; an epoch has ``steps``."""
     tf = import_tensorflow()
-    optimizer = import_keras().optimizers.Adam(settings.learning_rate, clipnorm=None)
+    averaged = settings.ema_epochs * steps
+    optimizer = import_keras().optimizers.Adam(
+        settings.learning_rate, use_ema=averaged > 1, ema_momentum=1 - 1 / max(averaged, 1)
+    )
     trained = classifier.trained
     kernels = [variable for variable in trained if len(variable.shape) >= 2]
     optimizer.build(trained)

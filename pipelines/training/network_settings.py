@@ -23,6 +23,8 @@ class NetworkSettings:
       warm_up_epochs: over which the learning rate rises from zero.
       train_epochs: passes over the training split, at most.
       patience: epochs without a better validation loss after which training stops.
+      ema_epochs: the weights that are measured and exported are the exponential moving average over about so many
+        epochs; 0 for the last ones.
       batch_size: images a step.
       augment: policy of the changes that each image undergoes anew in each epoch, as find_policy takes it, or
         ``none``.
@@ -41,6 +43,7 @@ class NetworkSettings:
     warm_up_epochs: float = 1.0
     train_epochs: int = 30
     patience: int = 6
+    ema_epochs: float = 0.0
     batch_size: int = 32
     augment: str = "natural"
     dropout_rate: float = 0.3
@@ -56,8 +59,9 @@ class NetworkSettings:
         for field in ("learning_rate", "train_epochs", "patience", "batch_size"):
             if not 0 < getattr(self, field) < float("inf"):
                 raise OptionError(f"{_flag(field)} must be positive, got {getattr(self, field)}")
-        if not 0 <= self.l2_regularizer < float("inf"):
-            raise OptionError(f"--l2-regularizer must be 0 or positive, got {self.l2_regularizer}")
+        for field in ("l2_regularizer", "ema_epochs"):
+            if not 0 <= getattr(self, field) < float("inf"):
+                raise OptionError(f"{_flag(field)} must be 0 or positive, got {getattr(self, field)}")
         if not 0 <= self.warm_up_epochs < self.train_epochs:
             raise OptionError(
                 f"--warm-up-epochs must be 0 or more and below --train-epochs {self.train_epochs}, "
@@ -88,6 +92,12 @@ def add_network_flags(parser: argparse.ArgumentParser, default: NetworkSettings)
         type=positive(int),
         default=default.patience,
         help="epochs without a better validation loss after which training stops; the best weights are kept",
+    )
+    parser.add_argument(
+        "--ema-epochs",
+        type=float,
+        default=default.ema_epochs,
+        help="measure and export the weights averaged over about so many epochs, exponentially; 0: the last ones",
     )
     parser.add_argument("--batch-size", type=positive(int), default=default.batch_size, help="images a step")
     parser.add_argument(

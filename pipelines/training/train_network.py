@@ -57,7 +57,7 @@ from transforms.sources.dialects import Source, roots_of
 from transforms.sources.reference import SPLITS, ImageReference
 from transforms.sources.split import SplitRatios
 
-NETWORK_VERSION = 1
+NETWORK_VERSION = 2
 """Raised whenever the same images and configuration would give another network."""
 
 

@@ -17,7 +17,13 @@ from pipelines.training.networks import build_cnn
 from transforms.errors import OptionError
 
 SETTINGS = NetworkSettings(
-    learning_rate=0.01, train_epochs=4, batch_size=8, augment="texture", dropout_rate=0.2, warm_up_epochs=0.5
+    learning_rate=0.01,
+    train_epochs=4,
+    ema_epochs=0.5,
+    batch_size=8,
+    augment="texture",
+    dropout_rate=0.2,
+    warm_up_epochs=0.5,
 )
 TARGETS = (np.arange(48) % 2).astype(np.int32)
 LABELS = ("dark", "light")
@@ -123,6 +129,25 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert [epoch.epoch for epoch in history] == [0, 1, 2, 3, 4]
     for found, expected in zip(weights_of(second), uninterrupted, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("ema_epochs", "momentum"), [(0.5, 0.5), (1.0, 0.75), (0.0, 0.0)])
+def test_what_is_measured_and_kept_is_the_average_of_the_weights(
+    array: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema_epochs: float, momentum: float
+) -> None:
+    """Four steps an epoch; the weights after each come from the checkpoints, which keep what training goes on with."""
+    steps: list[list[np.ndarray]] = []
+    chosen = classifier()
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(module, "save_checkpoint", lambda *_: steps.append(weights_of(chosen)))
+    settings = dataclasses.replace(SETTINGS, train_epochs=1, warm_up_epochs=0.0, ema_epochs=ema_epochs)
+    history = fit(chosen, array, tmp_path, settings)
+    assert history[1].validation_loss < history[0].validation_loss
+    average = steps[1]
+    for weights in steps[2:]:
+        average = [momentum * old + (1 - momentum) * new for old, new in zip(average, weights, strict=True)]
+    for found, expected in zip(weights_of(chosen), average, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_finished_training_is_not_repeated(array: np.ndarray, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from transforms.errors import OptionError
         ("learning_rate", 0.0, "--learning-rate must be positive, got 0.0"),
         ("learning_rate", float("nan"), "--learning-rate must be positive, got nan"),
         ("l2_regularizer", -1.0, "--l2-regularizer must be 0 or positive, got -1.0"),
+        ("ema_epochs", -1.0, "--ema-epochs must be 0 or positive, got -1.0"),
         ("warm_up_epochs", 30.0, "--warm-up-epochs must be 0 or more and below --train-epochs 30"),
         ("schedule", "steps", "--schedule must be cosine or constant, got 'steps'"),
         ("augment", "weird", "no augmentation policy 'weird', only natural, document, medical, texture"),
