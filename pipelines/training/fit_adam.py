@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines.training.features import Examples
 from pipelines.training.fit_settings import FitSettings
 from pipelines.training.mindiff import Constraint
-from pipelines.training.stack import Rows, Weights, order_of_rows, row_weights, share
+from pipelines.training.stack import Rows, Weights, order_of_rows, row_weights
 from transforms.encoders.tensorflow_runtime import import_keras, import_tensorflow
 from transforms.model.head import Array
+from transforms.store.read import ALIGNMENT
 
 
 class AdamTrainer:
@@ -88,6 +90,13 @@ class AdamTrainer:
             if members.all() or not members.any():
                 sample, members = sample.take(np.zeros(0, np.int64)), members[:0]
         return (*parts, sample.vectors, members, row_weights(sample))
+
+
+def share(array: npt.NDArray[Any]) -> Any:
+    """Returns the array as a tensor, without copying one that lies as TensorFlow wants it."""
+    tf = import_tensorflow()
+    usable = array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % ALIGNMENT == 0
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__()) if usable and array.size else tf.constant(array)
 
 
 def _assign(variables: Sequence[Any], values: Sequence[Any]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.training.class_weights import class_weights_of
+from pipelines.training.dense_layers import CrossEntropy
 from pipelines.training.features import Examples
 from pipelines.training.fit_adam import AdamTrainer
 from pipelines.training.fit_settings import FEW_EXAMPLES, FitSettings
@@ -132,14 +133,11 @@ def _constraint(train: Examples, labels: Sequence[str], settings: FitSettings) -
 
 def weighted_loss(head: Head, examples: Examples, class_weights: Array) -> float:
     """Returns the cross-entropy in nats, weighted by class and row."""
-    logits = head.logits(examples.vectors).astype(np.float64)
-    if examples.several:
-        losses = np.logaddexp(0, logits) - logits * examples.targets
-        summed = np.where(examples.targets, class_weights * losses, losses).sum(axis=1)
-        return float(np.average(summed, weights=row_weights(examples)))
-    rows = np.arange(len(logits))
-    losses = np.logaddexp.reduce(logits, axis=1) - logits[rows, examples.targets]
-    return float(np.average(losses, weights=class_weights[examples.targets] * row_weights(examples)))
+    logits = head.logits(examples.vectors).astype(np.float64)[:, None, :]
+    loss = CrossEntropy(several=examples.several, smoothing=0.0)
+    losses, counted = loss.losses(logits, examples.targets, class_weights[None])
+    weights = row_weights(examples)[:, None]
+    return float((losses * weights).sum() / (counted * weights).sum())
 
 
 class _Solver(Protocol):

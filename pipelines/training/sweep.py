@@ -18,13 +18,16 @@ from pipelines.training.class_weights import class_weights_of
 from pipelines.training.features import Examples, Splits, Targets, fold_numbers
 from pipelines.training.fit_settings import FitSettings
 from pipelines.training.stack import HeadStack, Members, Rows
+from pipelines.training.stacked_adam import head_axis
 from pipelines.training.standardise import standardisation
 from pipelines.training.sweep_settings import ACCURACY, BALANCED, LOSS, SWEPT, SweepSettings
+from pipelines.training.team import Team
 from transforms.errors import OptionError
+from transforms.machine.cores import usable_cores
 from transforms.model.head import Array
 
 _COLUMNS = 4096  # of the first layers of all heads that are fitted side by side, at most
-_NARROW = 512  # columns up to which folds are fitted side by side too, though each row is then gone through for all
+_NARROW = 256  # columns up to which folds are fitted side by side too, though each row is then gone through for all
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,7 @@ class Sweep:
 
 
 def run_sweep(splits: Splits, validation: Examples, base: FitSettings, sweep: SweepSettings) -> Sweep:
-    """Tries every configuration; heads of one shape and dropout are fitted side by side, folds included.
+    """Tries every configuration; heads of one shape and dropout are fitted side by side.
 
     Args:
       splits: of which the training split is used.
@@ -121,16 +124,11 @@ def run_sweep(splits: Splits, validation: Examples, base: FitSettings, sweep: Sw
         raise OptionError("--sweep-measure balanced-accuracy is for one label an image; use loss or accuracy")
     configurations = sweep.configure(base)
     folds = fold_numbers(train.targets, splits.keys, sweep.folds) if sweep.folds else None
-    trials: dict[int, Trial] = {}
     runner = _Runner(train, train if folds is not None else validation, splits.labels, folds, sweep.measure)
-    key = lambda index: (configurations[index].hidden_units, configurations[index].dropout_rate)  # noqa: E731
-    for _, group in itertools.groupby(sorted(range(len(configurations)), key=key), key):
-        for chunk in runner.chunks(list(group), configurations):
-            trials |= zip(chunk, runner.run([configurations[index] for index in chunk]), strict=True)
-    ordered = tuple(trials[index] for index in range(len(configurations)))
-    best, chosen = pick(ordered)
+    trials = tuple(runner.run(configurations))
+    best, chosen = pick(trials)
     return Sweep(
-        trials=ordered,
+        trials=trials,
         best=best,
         chosen=chosen,
         examples=runner.held_out,
@@ -174,32 +172,58 @@ class _Runner:
         self._mean, self._std = standardisation(train.vectors)
         self.held_out = len(held.targets)
 
-    def chunks(self, indices: list[int], configurations: Sequence[FitSettings]) -> list[list[int]]:
-        """Cuts configurations of one shape into parts that fit into memory together."""
-        together = max(1, _COLUMNS // self._width(configurations[indices[0]]))
-        return [indices[start : start + together] for start in range(0, len(indices), together)]
-
     def run(self, configurations: Sequence[FitSettings]) -> list[Trial]:
-        """Fits configurations that share hidden units and dropout; returns a trial for each."""
-        first, count = configurations[0], len(configurations)
-        stack = HeadStack(self._train, self._held, self._mean, self._std, classes=len(self._labels), settings=first)
-        together = max(1, _NARROW // (self._width(first) * count))
-        epochs, scores = np.zeros(count), np.empty((count, self.held_out))
-        for start in range(0, len(self._numbers), together):
-            numbers = self._numbers[start : start + together]
-            fit = stack.fit(self._members(configurations, numbers), first.schedule(len(self._train.targets)))
-            logits = stack.logits(fit.weights)
-            epochs += fit.epochs.reshape(len(numbers), count).sum(axis=0) / len(self._numbers)
-            for place, number in enumerate(numbers):
-                rows = np.arange(self.held_out) if self._folds is None else np.flatnonzero(self._folds == number)
-                for index in range(count):
-                    scores[index, rows] = self._scores(logits[rows, place * count + index], self._held.targets[rows])
+        """Returns a trial for each configuration; each core fits other ones."""
+        tasks = self._tasks(configurations)
+        threads = max(1, usable_cores() // len(tasks))
+        with Team() as team:
+            found = team.map(
+                lambda task: self._fit([configurations[index] for index in task[0]], task[1], threads), tasks
+            )
+        scores, epochs = np.empty((len(configurations), self.held_out)), np.zeros(len(configurations))
+        for (indices, numbers), (parts, passes) in zip(tasks, found, strict=True):
+            epochs[indices] += passes / len(self._numbers)
+            for number, part in zip(numbers, parts, strict=True):
+                scores[np.ix_(np.array(indices), self._rows(number))] = part
         errors = scores.std(axis=1) / math.sqrt(self.held_out)
         columns = zip(configurations, scores.mean(axis=1).tolist(), errors.tolist(), epochs.tolist(), strict=True)
         return [
             Trial(settings=settings, score=score, standard_error=error, epochs=passes)
             for settings, score, error, passes in columns
         ]
+
+    def _tasks(self, configurations: Sequence[FitSettings]) -> list[tuple[list[int], list[int]]]:
+        """Returns configurations of one shape, and folds, that are fitted side by side; the widest first."""
+        tasks = []
+        key = lambda index: (configurations[index].hidden_units, configurations[index].dropout_rate)  # noqa: E731
+        for _, group in itertools.groupby(sorted(range(len(configurations)), key=key), key):
+            indices = list(group)
+            width = self._width(configurations[indices[0]])
+            for chunk in _chunks(indices, _COLUMNS // width):
+                columns = width * len(chunk)
+                tasks += [(columns, chunk, numbers) for numbers in _chunks(self._numbers, _NARROW // columns)]
+        return [(chunk, numbers) for _, chunk, numbers in sorted(tasks, key=lambda task: -task[0])]
+
+    def _fit(
+        self, configurations: Sequence[FitSettings], numbers: Sequence[int], threads: int
+    ) -> tuple[list[npt.NDArray[np.float64]], npt.NDArray[np.int64]]:
+        """Fits configurations without some folds; returns the scores of each fold's rows, and passes of all folds."""
+        first, count = configurations[0], len(configurations)
+        stack = HeadStack(
+            self._train, self._held, self._mean, self._std, classes=len(self._labels), settings=first, threads=threads
+        )
+        fit = stack.fit(self._members(configurations, numbers), first.schedule(len(self._train.targets)))
+        scores = []
+        for place, number in enumerate(numbers):
+            rows, own = self._rows(number), range(place * count, (place + 1) * count)
+            weights = [array.take(own, axis=head_axis(layer)) for layer, array in enumerate(fit.weights)]
+            logits, targets = stack.logits(weights, self._held.take(rows)), self._held.targets[rows]
+            scores.append(np.stack([self._scores(logits[:, index], targets) for index in range(count)]))
+        return scores, fit.epochs.reshape(len(numbers), count).sum(axis=0)
+
+    def _rows(self, number: int) -> Rows:
+        """Returns the held-out rows of a fold, of -1 all."""
+        return np.arange(self.held_out) if self._folds is None else np.flatnonzero(self._folds == number)
 
     def _width(self, settings: FitSettings) -> int:
         return max(len(self._labels), *settings.hidden_units, 1)
@@ -231,6 +255,10 @@ class _Runner:
             counts = np.bincount(self._held.targets, minlength=len(self._labels))
             wrong *= self.held_out / (np.count_nonzero(counts) * counts[targets])
         return wrong
+
+
+def _chunks(values: list[int], most: int) -> list[list[int]]:
+    return [values[start : start + max(1, most)] for start in range(0, len(values), max(1, most))]
 
 
 def _shown(name: str, settings: FitSettings) -> Any:

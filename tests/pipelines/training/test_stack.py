@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from pipelines.training.features import Examples
+from pipelines.training.fit_adam import share
 from pipelines.training.fit_settings import FitSettings
 from pipelines.training.schedule import Schedule
-from pipelines.training.stack import HeadStack, Members, StackFit, share
+from pipelines.training.stack import HeadStack, Members, StackFit
 from pipelines.training.standardise import standardisation
 from tests.pipelines.training.builders import clouds
 
