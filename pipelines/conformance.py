@@ -19,6 +19,9 @@ from transforms.files.filesystem import check_writable, is_local, join
 from transforms.files.runs import remove_directory
 from transforms.shards.record import software_versions
 
+FEWEST = 6
+"""Good images that a model can be trained on, with some for every file of the collection."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
@@ -51,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(argv: Sequence[str] | None) -> int:
     flags, beam_args = options.parse(_parser(), argv)
+    if flags.images < FEWEST:
+        raise OptionError(f"--images must be {FEWEST} or more, got {flags.images}")
     runner.check_runner(beam_args)
     of_encoder = options.Parser()
     encoder_flags.add_encoder_flags(of_encoder)

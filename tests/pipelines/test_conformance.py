@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines import conformance
+from pipelines.same_answer.flow import Flow
 from transforms.shards import embedder
 
 SEVERAL = ["--direct_running_mode=multi_threading", "--direct_num_workers=3"]
@@ -46,15 +47,17 @@ def test_the_local_runner_conforms(
 
 
 def test_vectors_that_depend_on_the_batch_are_found(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for later in ("_train", "_score", "_evaluate"):
+        monkeypatch.setattr(Flow, later, lambda *_: ())
     stack = embedder.stack_vectors
 
     def rolled(batch: Sequence[Any]) -> Any:
         return np.roll(stack(batch), len(batch) == 3, axis=0)  # as the runs under test have it
 
     monkeypatch.setattr(embedder, "stack_vectors", rolled)
-    call = ["--directory", str(tmp_path), "--model", str(model), "--images", "24"]
+    call = ["--directory", str(tmp_path), "--images", "9"]  # fewer than the bad ones
     assert conformance.main(call) == 1
     printed = capsys.readouterr()
     (line,) = [line for line in printed.out.splitlines() if line.endswith("DIFFERENT")]
@@ -62,7 +65,12 @@ def test_vectors_that_depend_on_the_batch_are_found(
     assert "embedding within" in line
     assert "collection/" in printed.out
     (left,) = tmp_path.iterdir()
-    assert f"1 of 20 comparisons differ; what was made is in {left}" in printed.err
+    assert f"1 of 9 comparisons differ; what was made is in {left}" in printed.err
+
+
+def test_too_few_images_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert conformance.main(["--images", "2"]) == 2
+    assert "--images must be 6 or more, got 2" in capsys.readouterr().err
 
 
 def test_places_that_workers_do_not_reach_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
