@@ -19,10 +19,10 @@ TWICE = ["--direct_runner_bundle_repeat=1"]
 @pytest.mark.parametrize(
     "flags",
     [
-        [*SEVERAL, *TWICE],
+        TWICE,
         pytest.param([], marks=pytest.mark.slow),
         pytest.param(SEVERAL, marks=pytest.mark.slow),
-        pytest.param(TWICE, marks=pytest.mark.slow),
+        pytest.param([*SEVERAL, *TWICE], marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )
