@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     words = "The versions of models, the aliases that name them, and their promotion."
     parser = options.Parser(prog="heliograph models", description=words, allow_abbrev=False)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=options.ActionParser)
     for name, (words, _, add_flags) in ACTIONS.items():
         action = actions.add_parser(name, help=words, description=words, allow_abbrev=False)
         add_flags(action)

@@ -57,6 +57,17 @@ class Parser(argparse.ArgumentParser):
             raise
 
 
+class ActionParser(Parser):
+    """Parses an action of a command that runs no pipeline: every flag must be one of its own."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Raises where argparse would leave words to the command, which knows no flags of the action."""
+        known, rest = super().parse_known_args(args, namespace)
+        for word in rest:
+            raise OptionError(f"{word} is nothing that {self.prog} takes{_close_match(_name(word), self, ())}")
+        return known, rest
+
+
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults where there is one and the help does not tell it."""
 
@@ -196,6 +207,9 @@ def _name(flag: str) -> str:
 
 
 def _close_match(name: str, parser: argparse.ArgumentParser, of_beam: Iterable[str]) -> str:
+    for action in parser._actions:
+        if not action.option_strings and name.upper() in re.split(r"\W", str(action.metavar)):
+            return f"; give it without a flag: {parser.prog} {action.metavar}"
     ours = [flag for action in parser._actions for flag in action.option_strings]
     theirs = difflib.get_close_matches(f"--{name}", [f"--{flag}" for flag in of_beam], 1, OF_BEAM)
     return did_you_mean(f"--{name}", [*ours, *theirs], f" (see {parser.prog} --help)")

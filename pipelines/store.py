@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     words = "What a feature store holds, whether it is sound, and its upkeep."
     parser = options.Parser(prog="heliograph store", description=words, allow_abbrev=False)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=options.ActionParser)
     for name, (words, _, add_flags) in ACTIONS.items():
         action = actions.add_parser(name, help=words, description=words, allow_abbrev=False)
         action.add_argument("tables", nargs="*", metavar="TABLE", help="of the store (default: all of them)")

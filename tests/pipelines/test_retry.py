@@ -68,6 +68,11 @@ def test_predictions(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[
     assert {path.name for path in files} <= set(found["files"])
 
 
+def test_the_place_needs_no_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert retry.main(["--store", "store"]) == 2
+    assert "; give it without a flag: heliograph retry STORE-OR-DIR" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("place", ["nowhere", "empty", "other"])
 def test_mistakes_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str) -> None:
     (tmp_path / "empty").mkdir()

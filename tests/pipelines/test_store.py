@@ -85,6 +85,7 @@ def test_list_and_show(table: FeatureTable, capsys: pytest.CaptureFixture[str]) 
         (["list", "STORE"], "did you mean --store "),
         (["forget", "--store", "x"], "invalid choice: 'forget'"),
         (["lst", "--store", "x"], "did you mean list?"),
+        (["show", "--store", "STORE", "--jsn"], "heliograph store show takes; did you mean --json?"),
         (["show", "--store", "STORE", "resnet"], "has no table of 'resnet'"),
         (["list", "--store", "/nowhere"], "does not exist"),
         (["retract", "--store", "STORE"], "retract needs --image-id, --image-uri, --group or a --manifest"),
