@@ -114,7 +114,7 @@ def _show_words(record: Record) -> str:
     lines = [
         f"{record['model']} ({record['identifier']}), made {_minute(record['created'])} UTC",
         f"aliases: {', '.join(record['aliases']) or 'none'}",
-        f"{len(labels)} labels: {', '.join(labels[:_SHOWN_LABELS])}{more}",
+        f"{plural(len(labels), 'label')}: {', '.join(labels[:_SHOWN_LABELS])}{more}",
         f"encoder: {record['encoder']} ({record['encoder_fingerprint']})",
         f"data: {_data(data)}{place}",
         f"accuracy: {_accuracy(record)}",
