@@ -172,7 +172,7 @@ def _rows(overall: Mapping[str, Any]) -> _Step:
     if half <= _VAGUE:
         return None
     return (
-        f"Measure more images: {overall['rows']:,} tell the accuracy to ±{100 * half:.1f} percentage points; four "
-        "times as many would halve that.",
+        f"Measure more images: from {overall['rows']:,} the accuracy is known to ±{100 * half:.1f} percentage points; "
+        "four times as many would halve that.",
         "measured",
     )

@@ -67,7 +67,7 @@ def test_few_rows_dead_letters_and_nothing() -> None:
         target: sentence for sentence, target in advice(_metrics(*[_row("rare", 0.9)] * 12), {"CORRUPT": 2, "EMPTY": 1})
     }
     assert "3 images without a prediction, most often CORRUPT" in steps["dead"]
-    assert "12 tell the accuracy to ±12" in steps["measured"]
+    assert "from 12 the accuracy is known to ±12" in steps["measured"]
     assert advice(_metrics(), {}) == [("Score images that have labels: nothing could be measured.", "warnings")]
 
 
