@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipelines.training.features import Splits
 from pipelines.training.network_settings import NetworkSettings, add_network_flags, network_settings
 from pipelines.training.networks import open_trainable
 from pipelines.training.summary import summarise
+from pipelines.training.thresholds import ThresholdSettings
 from pipelines.training.train_network import (
     ImagesConfiguration,
     NetworkTraining,
@@ -71,6 +73,9 @@ def _run(argv: Sequence[str] | None) -> int:
     images = images_configuration(flags)
     start = _starting_model(flags.start, images.model)
     flags.start = start.path
+    if not start.head.decision.always_first and images.thresholds == ThresholdSettings():
+        remark = "its thresholds are not taken over; give --threshold-for or --none-below for new ones"
+        print(f"heliograph: note: {start.path}: {remark}", file=sys.stderr)
     listing = list_inputs(images)
 
     def build(splits: Splits) -> Classifier:

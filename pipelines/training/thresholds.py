@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -94,6 +95,12 @@ def threshold_arguments(settings: ThresholdSettings) -> list[str]:
     """Returns the flags of the settings, the inverse of threshold_settings."""
     words = [f"--threshold-for={goal}" for goal in settings.threshold_for]
     return words + ([] if settings.none_below is None else [f"--none-below={settings.none_below}"])
+
+
+def settings_suffix(settings: ThresholdSettings) -> str:
+    """Returns what distinguishes these thresholds from others in a digest; nothing when none are wanted."""
+    words = " ".join(threshold_arguments(settings))
+    return f"-{hashlib.sha256(words.encode()).hexdigest()[:8]}" if words else ""
 
 
 def _class_goal(text: str) -> Goal:
@@ -215,7 +222,7 @@ def fit_decision(head: Head, validation: Examples, settings: ThresholdSettings) 
     Raises:
       OptionError: a goal names a label that the head does not have, or an accuracy that is never reached.
     """
-    goals = class_goals(head.labels, settings)
+    goals = class_goals(head.labels, validation.several, settings)
     probabilities, warnings = head.probabilities(validation.vectors), []
     thresholds: list[float | None] = []
     for column, (label, goal) in enumerate(zip(head.labels, goals, strict=True)):
@@ -230,12 +237,17 @@ def fit_decision(head: Head, validation: Examples, settings: ThresholdSettings) 
     return DecisionFit(decision=decision, goals=goals, warnings=tuple(warnings))
 
 
-def class_goals(labels: Sequence[str], settings: ThresholdSettings) -> tuple[Goal | None, ...]:
+def class_goals(labels: Sequence[str], several: bool, settings: ThresholdSettings) -> tuple[Goal | None, ...]:
     """Returns the goal of each class: its own, else the one for every class, else None.
 
     Raises:
-      OptionError: a goal names none of the labels.
+      OptionError: a goal names none of the labels, or cannot be with ``several`` labels an image.
     """
+    if several and settings.none_below is not None and settings.none_below.measure == "accuracy":
+        raise OptionError(
+            f"--none-below {settings.none_below} is for one label an image; of several give a confidence, coverage=S, "
+            "or a --threshold-for precision=P"
+        )
     named = {goal.label: goal for goal in settings.threshold_for}
     unknown = [label for label in named if label is not None and label not in labels]
     if unknown:
@@ -278,11 +290,6 @@ def _of_class(examples: Examples, column: int) -> npt.NDArray[np.bool_]:
 def _none_below(probabilities: Array, validation: Examples, goal: Goal) -> float:
     if goal.measure == "confidence":
         return goal.wanted
-    if goal.measure == "accuracy" and validation.several:
-        raise OptionError(
-            f"--none-below {goal} is for one label an image; of several give a confidence, coverage=S, or a "
-            "--threshold-for precision=P"
-        )
     highest = probabilities.max(axis=1)
     if goal.measure == "accuracy":
         right = probabilities.argmax(axis=1) == validation.targets

@@ -42,6 +42,14 @@ from pipelines.training.pixels import (
     rows_of,
 )
 from pipelines.training.summary import training_record
+from pipelines.training.thresholds import (
+    ThresholdSettings,
+    add_threshold_arguments,
+    class_goals,
+    decide,
+    settings_suffix,
+    threshold_settings,
+)
 from pipelines.training.working_directory import working_directory
 from transforms.encoders.encoder import Encoder
 from transforms.encoders.golden import golden_images
@@ -63,7 +71,7 @@ NETWORK_VERSION = 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImagesConfiguration:
-    """Which images a network is trained on, and where the model goes."""
+    """Which images a network is trained on, from which confidences on it answers, and where the model goes."""
 
     input: tuple[str, ...]
     input_format: str | None
@@ -76,6 +84,7 @@ class ImagesConfiguration:
     trust_model: bool
     model: str
     work_dir: str | None
+    thresholds: ThresholdSettings
     assert_accuracy_at_least: float | None
     labels_output_file: str | None
 
@@ -95,6 +104,7 @@ def add_images_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where decoded pixels and checkpoints lie while it trains (default: in the model's directory)",
     )
+    add_threshold_arguments(parser)
     gate.add_gate_argument(parser)
     export.add_labels_argument(parser)
 
@@ -120,6 +130,7 @@ def images_configuration(flags: argparse.Namespace) -> ImagesConfiguration:
         trust_model=flags.trust_model,
         model=filesystem.absolute(flags.model),
         work_dir=flags.work_dir and os.path.abspath(flags.work_dir),
+        thresholds=threshold_settings(flags),
         assert_accuracy_at_least=flags.assert_accuracy_at_least,
         labels_output_file=flags.labels_output_file,
     )
@@ -183,7 +194,7 @@ class NetworkTraining:
         }
 
     def digest(self, data: Mapping[str, Any]) -> str:
-        """Returns 16 hexadecimal digits that are the same for equal data, settings and code."""
+        """Returns 16 hexadecimal digits that are the same for equal data, settings and code: for equal weights."""
         fields = {
             "network_version": NETWORK_VERSION,
             "data": {name: value for name, value in data.items() if name != "input"},
@@ -204,13 +215,14 @@ def train_network(training: NetworkTraining) -> dict[str, Any]:
     started = time.monotonic()
     images = training.images
     data = training.describe_data()
-    digest = training.digest(data)
+    weights = training.digest(data)
+    digest = weights + settings_suffix(images.thresholds)
     model, made = publish.find_same(images.model, digest), False
     this: dict[str, Any] = {}
     if model is not None:
         gate.check_accuracy(model.metrics, images.assert_accuracy_at_least)
     else:
-        with working_directory(images.model, images.work_dir, digest) as work:
+        with working_directory(images.model, images.work_dir, weights) as work:
             trained = _train(training, data, digest, work)
             gate.check_accuracy(trained.metrics, images.assert_accuracy_at_least)
             made = "start" not in data or trained.metrics["fit"]["best_epoch"] > 0
@@ -239,8 +251,8 @@ def _train(training: NetworkTraining, data: dict[str, Any], digest: str, work: s
     )
     pixels = read_pixels(training.listing.references, pixel_options, work)
     splits = pixels.splits(ratios, ", ".join(images.input))
-    for warning in splits.warnings:
-        print(f"heliograph: note: {warning}", file=sys.stderr)
+    class_goals(splits.labels, splits.train.several, images.thresholds)
+    _tell(splits.warnings)
     classifier = training.build(splits)
     history = _fit(classifier, pixels, splits, settings, work, images.threads or usable_cores())
     fitted = _Fitted(classifier=classifier, pixels=pixels, splits=splits, history=history)
@@ -288,7 +300,9 @@ def _export(
     parts: dict[str, Any] = {name: _encode(encoder, array, getattr(splits, name)) for name in SPLITS}
     encoded = dataclasses.replace(splits, **parts)
     head, temperature = calibrate(fitted.classifier.head(), encoded.validation.known(len(splits.labels)))
-    metrics = _measure(fitted, encoded, head, temperature)
+    head, decision = decide(head, encoded, images.thresholds)
+    _tell(decision["warnings"] if decision else ())
+    metrics = {**_measure(fitted, encoded, head, temperature), "decision": decision}
     rows = PixelRows(
         specification=specification,
         pixels=fitted.pixels,
@@ -362,6 +376,11 @@ def _write_files(pictures: Sequence[Shown], history: Sequence[Epoch], work: str)
         write_pictures(pictures, os.path.join(work, PICTURES))
     paths = {name: os.path.join(work, name) for name in (EVENTS, PICTURES, ERRORS_FILE)}
     return {name: path for name, path in paths.items() if os.path.exists(path)}
+
+
+def _tell(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        print(f"heliograph: note: {warning}", file=sys.stderr)
 
 
 def _encode(encoder: Encoder, array: npt.NDArray[np.uint8], examples: Examples) -> Examples:

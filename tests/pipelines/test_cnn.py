@@ -189,6 +189,23 @@ def test_what_is_interrupted_or_misses_its_gate_is_kept(
     assert "going on with epoch 3, from the checkpoint" in err
 
 
+def test_thresholds_are_chosen_for_a_network_as_for_a_head(model: Path, photos: Path, tmp_path: Path, run: Run) -> None:
+    words = ["--input", photos, "--model", tmp_path / "m", *FAST, "--train-epochs", "2", "--learning-rate", "1e-4"]
+    status, _, err = run(*words, "--threshold-for", "ring:recall=0.9")
+    assert (status, "--threshold-for: 'ring' is no class; there are " in err) == (2, True)
+    assert "epoch 1" not in err, "it is refused before the training"
+    status, _, err = run(*words, "--none-below", "0.6", "--assert-accuracy-at-least", "1")
+    assert (status, "the model is not exported" in err) == (1, True)
+    status, out, err = run(*words, "--threshold-for", "disc:recall=1", "--none-below", "0.1", "--json")
+    assert (status, "going on with epoch 3, from the checkpoint" in err) == (0, True)
+    opened, decision = ModelDirectory.open(str(tmp_path / "m")), json.loads(out)["metrics"]["decision"]
+    assert decision["validation"]["classes"][0] == {**decision["validation"]["classes"][0], "name": "disc", "recall": 1}
+    assert opened.head.decision.thresholds == (decision["thresholds"][0]["threshold"], None)
+    assert opened.head.decision.none_below == 0.1
+    assert "'disc' from 0." in (tmp_path / "m" / "1" / "model_card.md").read_text()
+    assert ModelDirectory.open(str(model)).metrics["decision"] is None
+
+
 def test_two_at_one_training_do_not_disturb_each_other(photos: Path, tmp_path: Path, run: Run) -> None:
     from pipelines.training.working_directory import working_directory
 
