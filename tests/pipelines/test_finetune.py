@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from tests.commands import Run, runner
 from tests.photographs import write_folder
 from tests.pipelines.training.builders import save_tiny_encoder
 from transforms.model import aliases
+from transforms.model.decision import Decision
 from transforms.model.directory import ModelDirectory
 
 SPLIT = ["--split", "60/20/20"]
@@ -180,6 +183,19 @@ def test_mistakes_end_with_one_line(
     status, _, err = run("--input", photos, "--model", tmp_path / "m", *given, *words)
     assert status == 2
     assert message in err.splitlines()[-1]
+
+
+def test_thresholds_of_the_start_are_not_taken_over_and_that_is_said(
+    start: Path, photos: Path, tmp_path: Path, run: Run
+) -> None:
+    shutil.copytree(start / "1", tmp_path / "decided" / "1")
+    described = tmp_path / "decided" / "1" / "model.json"
+    head = dataclasses.replace(ModelDirectory.open(str(start / "1")).head, decision=Decision(none_below=0.1))
+    described.write_text(json.dumps({**json.loads(described.read_text()), "head": head.to_json()}))
+    words = ["--input", photos, "--start", tmp_path / "decided", "--model", tmp_path / "m", *SPLIT, "--unfreeze", "9"]
+    told = "its thresholds are not taken over; give --threshold-for or --none-below for new ones"
+    assert told in run(*words)[2]
+    assert told not in run(*words, "--none-below", "0.2")[2]
 
 
 def test_images_of_other_classes_are_refused(start: Path, photos: Path, tmp_path: Path, run: Run) -> None:
