@@ -47,7 +47,7 @@ SCORES = 1_000_000
 PICTURES, GALLERY = 60, 12
 
 _SEEN = (
-    "A validation image of each class, and feature maps of the first of them, at the beginning, in the middle and at "
+    "A validation image of up to eight classes, and feature maps of the first, at the beginning, in the middle and at "
     "the end. They lie in pictures/ beside this page, too; heliograph models pictures draws other images and layers."
 )
 _SPLITS = {
