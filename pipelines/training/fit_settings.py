@@ -13,7 +13,7 @@ from transforms.errors import OptionError
 
 DIRECT, ADAM = "direct", "adam"
 SOLVERS = (AUTO, DIRECT, ADAM)
-"""``direct`` is a compiled loop for the plain head without MinDiff; ``adam`` is Keras' and fits every head."""
+"""``direct`` is for the plain head without MinDiff, with numpy alone; ``adam`` is Keras' and fits every head."""
 
 FEW_EXAMPLES = 20_000
 """Up to this many training examples a regulariser is sought by folds: one split alone would be too few."""

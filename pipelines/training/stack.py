@@ -132,7 +132,7 @@ class HeadStack:
         used, held = _rows(members.used, len(self._train.targets)), _rows(members.held, len(self._held.targets))
         generator, course = np.random.default_rng(settings.seed), schedule.start(count)
         dropout = Dropout(settings.dropout_rate, self._widths[:-1], settings.seed)
-        inside, still, kept = np.arange(count), members, [array.copy() for array in weights]
+        inside, still = np.arange(count), members
         with Team(self._threads) as team:
             while not course.finished:
                 for rows in (used,) if refill is None else refill():
@@ -141,17 +141,15 @@ class HeadStack:
                 losses = np.full(count, np.inf)
                 losses[inside] = self._measure(held, adam.variables, still, team)
                 better = course.see(losses)[inside]
-                for place, array in enumerate(kept):
-                    chosen = (slice(None),) * head_axis(place) + (better,)
-                    array[chosen] = adam.variables[place][chosen]
+                for place, array in enumerate(weights):
+                    of_heads, found = (
+                        np.moveaxis(each, head_axis(place), 0) for each in (array, adam.variables[place])
+                    )
+                    of_heads[inside[better]] = found[better]
                 going = course.going[inside]
-                if going.mean() <= _GOING or course.finished:
-                    for place, array in enumerate(kept):
-                        weights[place][(slice(None),) * head_axis(place) + (inside,)] = array
-                    inside, left = inside[going], np.flatnonzero(going)
-                    kept = [array.take(left, axis=head_axis(place)) for place, array in enumerate(kept)]
-                    adam.take(left)
-                    still = members.take(inside)
+                if going.mean() <= _GOING:
+                    inside, still = inside[going], members.take(inside[going])
+                    adam.take(np.flatnonzero(going))
         return StackFit(losses=course.losses, epochs=course.best, passes=course.passes, weights=weights)
 
     def logits(self, weights: Weights, examples: Examples | None = None) -> Array:
