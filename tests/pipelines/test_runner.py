@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, WorkerOptions
 
 from pipelines import embed, runner
 from tests.photographs import write_folder
@@ -103,3 +105,13 @@ def test_a_job_server_that_does_not_answer_is_one_line(tmp_path: Path, capsys: p
     call = ["--input", str(photos), "--store", str(tmp_path / "store"), "--environment_type=LOOPBACK"]
     assert embed.main([*call, "--runner=PortableRunner", "--job_endpoint=localhost:1", "--job_server_timeout=1"]) == 2
     assert "heliograph: nobody answers at --job_endpoint; " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_views_of_beams_flags_share_their_values() -> None:
+    options = runner.check_runner(["--experiments=given"])
+    options.view_as(DebugOptions).add_experiment("added")
+    options.view_as(WorkerOptions).sdk_container_image = "image"
+    for one in (options, options.view_as(DebugOptions), pickle.loads(pickle.dumps(options))):
+        assert one.view_as(DebugOptions).experiments == ["given", "added"]
+        assert one.view_as(WorkerOptions).sdk_container_image == "image"
+        assert one.view_as(PipelineOptions).get_all_options()["sdk_container_image"] == "image"

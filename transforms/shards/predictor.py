@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import datetime
+import functools
+import itertools
 import json
 import mimetypes
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits  # which scikit-learn needs as well
 
 from transforms.encoders.golden import self_test
 from transforms.encoders.resolve import load_encoder
@@ -27,7 +31,7 @@ from transforms.model.head import Head
 from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors
 from transforms.shards.shard import Shard, ShardResult
 from transforms.shards.views import ViewsEncoder
-from transforms.shards.work import ShardWork, cores_of_process, images_at_once
+from transforms.shards.work import Batches, ShardWork, cores_of_process, images_at_once
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.sources.reference import ImageReference
 from transforms.store.files import WORK
@@ -39,6 +43,8 @@ FORMATS = ("parquet", "jsonl", "csv")
 _IMAGE_COLUMNS = ("width", "height", "format", "byte_size")
 CSV_COLUMNS = ("image_id", "image_uri", "sha256", "prediction", "confidence", "labels", "model_version")
 STORED_COLUMNS = ("image_uri", "sha256", "split", "labels", "group", "attributes", "embedding", *_IMAGE_COLUMNS)
+
+_JSON = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,14 +133,19 @@ class ShardPredictor:
         if self._lane is None:
             self._lane = self._load_lane()
             self._work.note(self._lane)
-        return self._work.do(shard.name, self._lane.run(shard.references), self._sink(shard.name))
+        return self._do(shard.name, self._lane.run(shard.references))
 
     def score_stored(self, name: str, data_file: str, images: int) -> ShardResult:
         """Scores the images of one data file of a feature table, not their views: head only."""
         done = self._work.resume(name, images)
         if done is not None:
             return done
-        return self._work.do(name, self._stored_batches(data_file), self._sink(name))
+        return self._do(name, self._stored_batches(data_file))
+
+    def _do(self, name: str, batches: Batches) -> ShardResult:
+        """Does a shard without BLAS's threads: a head is too small for them, and waiting they keep the cores busy."""
+        with threadpool_limits(1, "blas"):
+            return self._work.do(name, batches, self._sink(name))
 
     def close(self) -> None:
         """Lets the threads go."""
@@ -168,10 +179,19 @@ class ShardPredictor:
         return _PredictionSink(self._options, self.model, attempt)
 
     def _stored_batches(self, data_file: str) -> Iterator[list[EncodedImage]]:
-        for batch in read_file(data_file, STORED_COLUMNS, views=(0,)):
-            vectors = batch.column("embedding").flatten().to_numpy().reshape(len(batch), -1)
-            rows = batch.drop_columns(["embedding"]).to_pylist()
-            yield [_stored_image(row, vector) for row, vector in zip(rows, vectors, strict=True)]
+        """Yields the images of view 0; a thread reads the next ones meanwhile, which is a third of the work."""
+        batches = read_file(data_file, STORED_COLUMNS, views=(0,))
+        with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+            following = reader.submit(next, batches, None)
+            while (batch := following.result()) is not None:
+                following = reader.submit(next, batches, None)
+                yield _stored_images(batch)
+
+
+def _stored_images(batch: pa.RecordBatch) -> list[EncodedImage]:
+    vectors = batch.column("embedding").flatten().to_numpy().reshape(len(batch), -1)
+    rows = batch.drop_columns(["embedding"]).to_pylist()
+    return [_stored_image(row, vector) for row, vector in zip(rows, vectors, strict=True)]
 
 
 def _stored_image(row: Mapping[str, Any], vector: npt.NDArray[np.float32]) -> EncodedImage:
@@ -264,24 +284,33 @@ def prediction_rows(
       model_version: of the model.
       top_k: labels a row, best first; among equals the first in order.
     """
-    labels = head.labels
+    labels = np.array(head.labels, object)
     best = np.argsort(-probabilities, axis=1, kind="stable")
+    shown = best[:, :top_k]
     slices = head.decision.slices
     values = None if slices is None else [attribute_of(image.reference, slices.attribute) for image in images]
     decided = head.decide(probabilities, values)
+    predicted = iter(labels[best[np.take_along_axis(decided, best, axis=1)]].tolist())
     now = datetime.datetime.now(datetime.UTC)
     rows = []
-    for image, ranked, row, chosen in zip(images, best, probabilities, decided, strict=True):
-        reference, order = image.reference, ranked[:top_k]
+    for image, ids, names, confidences, count in zip(
+        images,
+        np.array([str(index) for index in range(len(labels))], object)[shown].tolist(),
+        labels[shown].tolist(),
+        np.take_along_axis(probabilities, shown, axis=1).tolist(),
+        decided.sum(axis=1).tolist(),
+        strict=True,
+    ):
+        reference = image.reference
         rows.append(
             {
                 "image_id": reference.image_id,
                 "image_uri": reference.uri,
                 "sha256": image.sha256,
-                "ids": [str(index) for index in order],
-                "displayNames": [labels[index] for index in order],
-                "confidences": row[order],
-                "predicted": [labels[index] for index in ranked[chosen[ranked]]],
+                "ids": ids,
+                "displayNames": names,
+                "confidences": confidences,
+                "predicted": list(itertools.islice(predicted, count)),
                 "activation": head.activation,
                 "model_version": model_version,
                 "scored_at": now,
@@ -302,16 +331,21 @@ def attribute_of(reference: ImageReference, name: str) -> str:
 
 def vertex_line(row: Mapping[str, Any]) -> str:
     """Returns a row as a line of Vertex AI's batch prediction output."""
-    mime = mimetypes.guess_type(row["image_uri"])[0] or "application/octet-stream"
     prediction = {
         "ids": row["ids"],
         "displayNames": row["displayNames"],
-        "confidences": [float(value) for value in row["confidences"]],
+        "confidences": row["confidences"],
     }
     if row["activation"] == "softmax" and row["predicted"] != row["displayNames"][:1]:
         prediction["predicted"] = row["predicted"]  # by the model's thresholds, of which Vertex knows nothing
+    mime = _mime_type(row["image_uri"].rpartition(".")[2])
     line = {"instance": {"content": row["image_uri"], "mimeType": mime}, "prediction": prediction}
-    return json.dumps(line, ensure_ascii=False) + "\n"
+    return _JSON.encode(line) + "\n"
+
+
+@functools.lru_cache
+def _mime_type(suffix: str) -> str:
+    return mimetypes.guess_type(f"image.{suffix}")[0] or "application/octet-stream"
 
 
 def csv_row(row: Mapping[str, Any]) -> list[str]:
@@ -323,7 +357,7 @@ def csv_row(row: Mapping[str, Any]) -> list[str]:
     values = {
         **row,
         "prediction": "|".join(predicted or [NONE_OF_THESE][:one]),
-        "confidence": "|".join(f"{float(confidence[name]):.6g}" for name in shown),
+        "confidence": "|".join(f"{confidence[name]:.6g}" for name in shown),
         "labels": "|".join(row["labels"]),
     }
     return [str(values[column]) for column in CSV_COLUMNS]

@@ -133,7 +133,8 @@ class ShardWork:
                     self.heartbeat.add(done=1, failed=1)
                     continue
                 classes.update(self._write(batch, sink, counts))
-                counts["replaced"] += sum(image.reference.image_id in waiting for image in batch)
+                if waiting:
+                    counts["replaced"] += sum(image.reference.image_id in waiting for image in batch)
         files = sink.files()
         if letters:
             files["errors"] = self._write_dead_letters(name, letters)

@@ -72,7 +72,7 @@ def _read_local(uri: str, roots: Sequence[str], max_bytes: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(ErrorClass.FORBIDDEN_URI, f"{path} is no regular file")
         _check_size(path, status.st_size, max_bytes)
-        return stream.read(max_bytes + 1)
+        return stream.read(status.st_size or max_bytes)  # not max_bytes, for which each read would map memory
 
 
 @functools.lru_cache

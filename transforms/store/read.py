@@ -236,7 +236,8 @@ def _schema_read(columns: Sequence[str], selection: Selection) -> pa.Schema:
 def _selected(table: pa.Table, read: pa.Schema, selection: Selection, columns: Sequence[str]) -> pa.Table:
     found = conform(table, read)
     mask = selection.mask(found)
-    return (found if mask is None else found.filter(pa.array(mask))).select(list(columns))
+    everything = mask is None or mask.all()  # as most often; then no vector is copied
+    return (found if everything else found.filter(pa.array(mask))).select(list(columns))
 
 
 def features_of(batch: pa.RecordBatch, dimension: int) -> Features:
