@@ -88,7 +88,11 @@ def litert_calls(specification: EncoderSpecification, sizes: list[int]) -> Work:
 
 
 class NothingKnown:
-    """An index of no content; an image waits for it, and so for its batch, before it is encoded."""
+    """An index that may know any content, so that an image waits for its batch, and finds none."""
+
+    def knows(self, _sha256: str) -> bool:
+        """Says that it may know it."""
+        return True
 
     def find(self, _sha256: Sequence[str]) -> dict[str, Vectors]:
         """Finds none."""
@@ -100,10 +104,7 @@ class NothingKnown:
 
 
 def lanes(specification: EncoderSpecification, sizes: list[int]) -> Work:
-    """Photographs by so many threads that decode and encode an image each; by as many that decode, and others encode.
-
-    The latter is how a table's next images are embedded, which may have been embedded before.
-    """
+    """Photographs by so many threads that decode and encode an image each; by some that decode, and others encode."""
     directory = write(Path(tempfile.mkdtemp(prefix="heliograph-calls-")), SMALL, PHOTOGRAPHS, DRAWN)
     atexit.register(shutil.rmtree, directory)
     references = [ImageReference(str(path)) for path in sorted(directory.glob("*.jpg"))]

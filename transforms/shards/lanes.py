@@ -48,6 +48,10 @@ class Encodes(Protocol):
 class FindsVectors(Protocol):
     """What a lane asks of an index of known content."""
 
+    def knows(self, sha256: str) -> bool:
+        """Returns whether there may be a vector of a content; asked by several threads."""
+        ...
+
     def find(self, sha256: Sequence[str]) -> Mapping[str, Vectors]:
         """Returns the vectors of those contents that are known."""
         ...
@@ -241,7 +245,7 @@ class Lane(Decoder):
     """Turns image references into vectors.
 
     A network that takes one image a call is called by the thread that has decoded the image, so that no core waits
-    for a batch. Others, and images whose content may be known, are encoded together once they are decoded.
+    for a batch. Others are encoded together once they are decoded; so are images whose content may be known.
 
     Attributes:
       encoder: the network; ``batch_size`` images a call, unless it takes one.
@@ -271,7 +275,9 @@ class Lane(Decoder):
 
     def _work(self, started: _Started) -> EncodedImage | DeadLetter:
         image = super()._work(started)
-        if isinstance(image, DeadLetter) or self.known is not None or not isinstance(self.encoder, InterpretedEncoder):
+        if isinstance(image, DeadLetter) or not isinstance(self.encoder, InterpretedEncoder):
+            return image
+        if self.known is not None and self.known.knows(image.sha256):
             return image
         clock = time.perf_counter()
         failures = list(_encode_or_bisect(self.encoder, [image]))
@@ -283,12 +289,13 @@ class Lane(Decoder):
         for image in batch:
             if image.vector is not None:
                 self.observe(1, image.seconds)
-        if self.known is not None:
-            vectors = self.known.find([image.sha256 for image in batch])
-            for image in batch:
+        new = [image for image in batch if image.vector is None]
+        if self.known is not None and new:
+            vectors = self.known.find([image.sha256 for image in new])
+            for image in new:
                 if image.sha256 in vectors:
                     image.vector, image.copied = vectors[image.sha256], True
-        yield from self._encode_new([image for image in batch if image.vector is None])
+        yield from self._encode_new([image for image in new if image.vector is None])
         if self.views_of is not None:
             yield from self._encode_views([image for image in batch if image.vector is not None], self.views_of)
         for image in batch:

@@ -78,6 +78,10 @@ class ContentIndex:
         """Bytes that the index holds."""
         return int(self._high.nbytes + self._low.nbytes + self._places.nbytes)
 
+    def knows(self, sha256: str) -> bool:
+        """Returns whether a content may be known: the first half of its digest is. For several threads at once."""
+        return any(self._places_of([sha256]))
+
     def find(self, sha256: Iterable[str]) -> dict[str, np.ndarray]:
         """Returns the vectors of the digests that are known, ``{sha256: float32[D]}``, exactly as stored.
 
@@ -167,6 +171,11 @@ class SortedContentIndex(ContentIndex):
     def __len__(self) -> int:
         """The number of rows that can be found."""
         return sum(run.rows for run in self._runs)
+
+    def knows(self, sha256: str) -> bool:
+        """As ContentIndex.knows; reads a row group."""
+        key = _key(sha256)
+        return bool(key and self._look_up(key))
 
     def _places_of(self, sha256: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
         keys = {digest: key for digest in dict.fromkeys(sha256) if (key := _key(digest))}

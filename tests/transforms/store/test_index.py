@@ -27,7 +27,10 @@ def test_known_content_is_found_exactly(table: FeatureTable) -> None:
     assert len(index) == 2600
     assert index.nbytes <= 40 * len(index)
     wanted = [2500, 3, 2499, 0, 1024, 2599, 3]
-    found = index.find([builders.content(number) for number in wanted] + [builders.content(9999), "", "zz", "ab"])
+    absent = [builders.content(9999), "", "zz", "ab"]
+    found = index.find([builders.content(number) for number in wanted] + absent)
+    assert all(index.knows(builders.content(number)) for number in wanted)
+    assert not any(map(index.knows, absent))
     assert set(found) == {builders.content(number) for number in wanted}
     for number in wanted:
         vector = found[builders.content(number)]
@@ -50,6 +53,8 @@ def test_a_large_table_is_indexed_in_files(
     in_memory = ContentIndex(table)
     assert index.locate([*wanted, *absent]) == in_memory.locate(wanted)
     found, expected = index.find([*wanted, *absent]), in_memory.find(wanted)
+    assert all(map(index.knows, wanted))
+    assert not any(map(index.knows, absent))
     assert found.keys() == expected.keys() == set(wanted)
     for digest, vector in expected.items():
         np.testing.assert_array_equal(found[digest], vector)
