@@ -37,10 +37,31 @@ STUDENT = {3: 4.30, 4: 3.18, 5: 2.78}
 """Of a two-sided 95 % interval for the mean of so many runs."""
 
 WORDS = {
-    "fashion-mnist": {"CNN_SIZE": "28", "SIZE": "64", "POLICY": "natural", "EPOCHS": "6", "BLOCKS": "all"},
-    "elpv": {"CNN_SIZE": "48", "SIZE": "224", "POLICY": "texture", "EPOCHS": "8", "BLOCKS": "8"},
+    "fashion-mnist": {
+        "CNN_SIZE": "28",
+        "SIZE": "64",
+        "POLICY": "natural",
+        "RATE": "0.0003",
+        "BATCH": "32",
+        "EMA": "0",
+        "EPOCHS": "6",
+        "BLOCKS": "all",
+    },
+    "elpv": {
+        "CNN_SIZE": "48",
+        "SIZE": "224",
+        "POLICY": "texture:0.4",
+        "RATE": "0.0001",
+        "BATCH": "16",
+        "EMA": "1",
+        "EPOCHS": "12",
+        "BLOCKS": "8",
+    },
 }
-LONG = ("--learning-rate", "0.0003", "--train-epochs", "EPOCHS", "--patience", "EPOCHS")
+LONG = (
+    *("--learning-rate", "RATE", "--batch-size", "BATCH", "--ema-epochs", "EMA"),
+    *("--train-epochs", "EPOCHS", "--patience", "EPOCHS"),
+)
 START = "head on features"
 """The head that fine-tuning begins with."""
 

@@ -13,6 +13,7 @@ from pipelines.training.label_errors import describe_label_errors
 from pipelines.training.leak_report import describe_leaks
 from pipelines.training.remedies import describe_remedies, tables
 from pipelines.training.thresholds import describe_decision
+from transforms.measures.remarks import plural
 
 _SHOWN_CLASSES = 50
 
@@ -39,7 +40,7 @@ def model_card(name: str, version: int, model: Mapping[str, Any], metrics: Mappi
     labels = "Any number of labels" if several else "One label"
     sections = [
         f"# {name}, version {version}\n\nA {model['head']['activation']} head on the image encoder "
-        f"{model['encoder']['name']}. It tells {len(model['head']['labels'])} classes apart: "
+        f"{model['encoder']['name']}. It tells {plural(len(model['head']['labels']), 'class')} apart: "
         f"{_listed(model['head']['labels'])}.",
         f"## Intended use\n\n{labels} for a photograph of the kind it was trained on, with a confidence each. "
         "A person checks what follows from it wherever a mistake would harm someone.",
@@ -75,7 +76,7 @@ def _origin(data: Mapping[str, Any]) -> str:
         return f"- Table `{data['table']}`, version {data['table_version']}, of the store `{data['store']}`"
     inputs = ", ".join(f"`{name}`" for name in data["input"])
     start = f"; the training began with the model `{data['start']['model']}`" if "start" in data else ""
-    return f"- {data['images']:,} images of {inputs}, split {data['split']} where they do not say{start}"
+    return f"- {plural(data['images'], 'image')} of {inputs}, split {data['split']} where they do not say{start}"
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:
@@ -104,7 +105,7 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         numbers = " | ".join(number(figures[key]) for key in ("precision", "recall", "f1"))
         lines.append(f"| {_cell(figures['name'])} | {figures['support']:,} | {numbers} |")
     if len(entry["classes"]) > _SHOWN_CLASSES:
-        lines.append(f"\n{len(entry['classes']) - _SHOWN_CLASSES} more classes are in metrics.json.")
+        lines.append(f"\n{plural(len(entry['classes']) - _SHOWN_CLASSES, 'more class')}: see metrics.json.")
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from pipelines.training.label_errors import describe_label_errors
 from pipelines.training.leak_report import describe_leaks
 from pipelines.training.remedies import describe_remedies, tables
 from pipelines.training.thresholds import describe_decision
+from transforms.measures.remarks import plural
 from transforms.model.directory import ModelDirectory
 
 _SHOWN = 10  # labels
@@ -37,7 +38,7 @@ def summarise(record: Mapping[str, Any]) -> str:
     """Returns the record of a training in some lines for a person."""
     metrics, labels = record["metrics"], record["labels"]
     shown = ", ".join(labels[:_SHOWN]) + (" …" if len(labels) > _SHOWN else "")
-    lines = [f"model: {record['model']}{_news(record)}", f"{len(labels)} labels: {shown}"]
+    lines = [f"model: {record['model']}{_news(record)}", f"{plural(len(labels), 'label')}: {shown}"]
     ranked = metrics.get("decision") and not metrics.get("several_labels")
     of_what = " of the most probable label" if ranked else ""  # the answers follow with the decision
     for name in ("validation", "test"):
@@ -46,7 +47,7 @@ def summarise(record: Mapping[str, Any]) -> str:
             low, high = figures["accuracy_interval"]
             lines.append(
                 f"{name}: accuracy{of_what} {figures['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, majority "
-                f"class {figures['majority_accuracy']:.3f}) on {figures['rows']:,} images"
+                f"class {figures['majority_accuracy']:.3f}) on {plural(figures['rows'], 'image')}"
             )
     lines.append(describe_calibration(metrics["temperature_scaling"]))
     lines += describe_decision(metrics.get("decision"))
