@@ -28,6 +28,7 @@ LEAST_STEPS = 8
 
 _HELD_ROWS = 1024  # rows at a time while measuring
 _LEAST_ROWS = 64  # of a batch that are worth a thread of their own
+_GRADIENTS = 2**27  # numbers that the threads' gradients may have, altogether
 _GOING = 0.75  # share of the heads that are not done, at which the others are taken out
 
 
@@ -176,7 +177,8 @@ class HeadStack:
         self, batches: Batches, adam: StackedAdam, members: Members, factors: Array, dropout: Dropout, team: Team
     ) -> None:
         """One pass over rows in a given order; each thread takes a part of a batch."""
-        parts = min(team.size, -(-batches.shape[1] // _LEAST_ROWS))
+        rooms = max(1, _GRADIENTS // sum(array.size for array in adam.variables))
+        parts = min(team.size, rooms, -(-batches.shape[1] // _LEAST_ROWS))
         cuts = [round(part * batches.shape[1] / parts) for part in range(parts + 1)]
         own = [slice(*ends) for ends in itertools.pairwise(cuts)]
         inputs = [np.empty((part.stop - part.start, self._widths[0]), np.float32) for part in own]
