@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,6 @@ from transforms.encoders.golden import golden_images
 from transforms.encoders.interpreters import Interpret, InterpretedEncoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import EncoderError
-from transforms.machine.cores import usable_cores
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 """Our names of inference precisions to OpenVINO's."""
@@ -44,10 +45,10 @@ def load_openvino(
     if not is_installed():
         raise EncoderError("the engine openvino is not installed; pip install 'heliograph[openvino]'")
     path = str(converted_network(specification, trust_model).path)
-    compiled = _compile(specification, path, threads or usable_cores())
+    core, network = _read(specification, path)
 
     def new_interpreter() -> Interpret:
-        request = compiled.create_infer_request()
+        request = _compile(core, network, specification, path).create_infer_request()
 
         def interpret(pixels: Pixels) -> Vectors:
             return np.array(request.infer([pixels])[0], np.float32)
@@ -57,22 +58,37 @@ def load_openvino(
     return InterpretedEncoder(specification, new_interpreter, threads)
 
 
-def _compile(specification: EncoderSpecification, path: str, threads: int) -> Any:
-    """One stream a thread; pinning is off, since it puts the streams of every process on the same cores."""
-    settings = {
-        "NUM_STREAMS": threads,
-        "INFERENCE_NUM_THREADS": threads,
-        "ENABLE_CPU_PINNING": False,
-        "INFERENCE_PRECISION_HINT": PRECISIONS[specification.precision],
-    }
-    try:
+def _read(specification: EncoderSpecification, path: str) -> tuple[Any, Any]:
+    """Returns OpenVINO's core, and the network with its biases corrected."""
+    with _told(path):
         openvino = import_openvino()
         core = openvino.Core()
         network = core.read_model(path)
         if specification.bias_correction:
             means = mean_inputs(openvino, core, core.read_model(path), golden_images(specification))
             correct_biases(openvino, network, means)
+        return core, network
+
+
+def _compile(core: Any, network: Any, specification: EncoderSpecification, path: str) -> Any:
+    """Compiles a network of one stream: those that share a network wait for each other while others decode.
+
+    Pinning is off, since it puts the streams of every process on the same cores.
+    """
+    settings = {
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": 1,
+        "ENABLE_CPU_PINNING": False,
+        "INFERENCE_PRECISION_HINT": PRECISIONS[specification.precision],
+    }
+    with _told(path):
         return core.compile_model(network, "CPU", settings)
+
+
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    try:
+        yield
     except RuntimeError as error:
         lines = str(error).strip().splitlines()
         raise EncoderError(f"OpenVINO does not compile {path}: {lines[-1] if lines else error}") from error
