@@ -40,6 +40,7 @@ WORDS = {
     "fashion-mnist": {
         "CNN_SIZE": "28",
         "SIZE": "64",
+        "CNN_POLICY": "natural",
         "POLICY": "natural",
         "RATE": "0.0003",
         "BATCH": "32",
@@ -50,6 +51,7 @@ WORDS = {
     "elpv": {
         "CNN_SIZE": "48",
         "SIZE": "224",
+        "CNN_POLICY": "texture",
         "POLICY": "texture:0.4",
         "RATE": "0.0001",
         "BATCH": "16",
@@ -67,7 +69,7 @@ START = "head on features"
 
 METHODS = {
     "CNN from scratch": ["cnn", "--image-size", "CNN_SIZE", "--augment", "none", "--dropout-rate", "0"],
-    "CNN, augmentation and dropout": ["cnn", "--image-size", "CNN_SIZE", "--augment", "POLICY"],
+    "CNN, augmentation and dropout": ["cnn", "--image-size", "CNN_SIZE", "--augment", "CNN_POLICY"],
     START: ["train", "--image-size", "SIZE"],
     "head with views": ["train", "--image-size", "SIZE", "--views", "4", "--augment", "POLICY"],
     "fine-tuned from that head": ["finetune", "--augment", "POLICY", "--unfreeze", "BLOCKS", *LONG],
