@@ -17,6 +17,7 @@ from pipelines.training.pixels import given_pixels
 from transforms.encoders.handle import Kind, parse_handle
 from transforms.errors import EncoderError, OptionError
 from transforms.files import filesystem
+from transforms.measures.remarks import plural
 from transforms.model.directory import ModelDirectory
 
 IMAGES, LAYERS = 20, 10
@@ -109,7 +110,7 @@ def _write(output: str, model: ModelDirectory, pictures: Sequence[Shown], images
         run_id=model.identifier,
         title="What the network sees",
         kicker=f"Pictures of a network: {model.path} ({model.identifier})",
-        verdict=f"What version {model.version} sees in {images} image{'s' * (images > 1)}",
+        verdict=f"What version {model.version} sees in {plural(images, 'image')}",
         sections=[network(pictures, _LEAD)],
     )
     files = {one.file: one.png() for one in pictures}

@@ -25,7 +25,7 @@ def project(vectors: Array) -> npt.NDArray[np.float32] | None:
         return None
     if (vectors == vectors[0]).all():
         return np.full((len(vectors), 2), 0.5, np.float32)
-    from threadpoolctl import threadpool_limits  # which scikit-learn needs as well
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):  # waiting for each other takes its threads longer than so few points, on a busy machine
         return _project(vectors)

@@ -36,10 +36,12 @@ class Batches:
 
     def order(self, count: int, epoch: int) -> npt.NDArray[np.int64]:
         """Returns positions ``int[steps, size]`` of ``count`` examples, shuffled; the last batch is filled up."""
-        size = min(self.size, count)
-        steps = -(-count // size)
         shuffled = np.random.default_rng([self.seed, epoch]).permutation(count)
-        return np.resize(shuffled, (steps, size))
+        return np.resize(shuffled, (self.steps(count), min(self.size, count)))
+
+    def steps(self, count: int) -> int:
+        """Returns how many steps an epoch of ``count`` examples has."""
+        return -(-count // min(self.size, count))
 
     def read(self, rows: npt.NDArray[np.int64], epoch: int, first_step: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
         """Yields ``uint8[size, height, width, 3]`` for each step from ``first_step`` on.

@@ -124,7 +124,7 @@ class _Fitting:
         self._classifier, self._batches, self._settings, self._directory = classifier, batches, settings, directory
         self._rows, self._targets = rows_of(train), dense_targets(train.targets, len(class_weights))
         self._held_rows, self._held_targets = rows_of(validation), dense_targets(validation.targets, len(class_weights))
-        steps = -(-len(self._rows) // min(batches.size, len(self._rows)))
+        steps = batches.steps(len(self._rows))
         self._optimizer, self._step, self._evaluate = _compile(classifier, class_weights, settings, steps)
         self._progress = _Progress()
         self._best: Arrays = []
@@ -165,8 +165,9 @@ class _Fitting:
 
     def _finish_epoch(self, epoch: int, rate: float, loss: float, right: float) -> None:
         progress, started = self._progress, time.monotonic()
-        trained = [np.array(variable) for variable in self._classifier.trained]
+        last: Arrays = []
         if epoch and self._optimizer.use_ema:
+            last = [np.array(variable) for variable in self._classifier.trained]
             self._optimizer.finalize_variable_values(self._classifier.trained)
         held_loss, held_right = self._measure()
         done = Epoch(
@@ -184,7 +185,8 @@ class _Fitting:
         if better:
             progress.best = held_loss
             self._best = [np.array(variable) for variable in self._classifier.state]
-        _assign(self._classifier.trained, trained)
+        if last:
+            _assign(self._classifier.trained, last)
         progress.epoch, progress.step, progress.loss, progress.right, progress.seconds = epoch + 1, 0, 0.0, 0.0, 0.0
         self._line.keep(_words(done, self._settings.train_epochs, better))
         self._save()

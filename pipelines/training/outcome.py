@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 from pipelines.training.assemble import collect_metrics
@@ -22,6 +20,7 @@ from pipelines.training.remedies import compare_stages
 from pipelines.training.remedy_settings import RemedySettings, constrained
 from pipelines.training.slice_thresholds import equalise
 from pipelines.training.stream import check_streamed, fit_streamed
+from pipelines.training.summary import tell
 from pipelines.training.thresholds import ThresholdSettings, decide
 from transforms.errors import OptionError
 from transforms.model.head import Head
@@ -51,12 +50,12 @@ def from_memory(
     guarded = guard(read_split_features(table), checks.leaks, table.path)
     splits = split_features(guarded.features, table.path, fit.labels_per_image, attributes)
     splits = dataclasses.replace(splits, warnings=(*splits.warnings, *guarded.warnings))
-    _tell(splits.warnings)
+    tell(splits.warnings)
     result, head, temperature = _fit_splits(splits, fit, lab, remedies)
     head, decision = decide(head, splits, checks.thresholds)
-    _tell(decision["warnings"] if decision else ())
+    tell(decision["warnings"] if decision else ())
     head, remedied = _remedied(splits, result.settings, head, checks.thresholds, remedies)
-    _tell(remedied["warnings"] if remedied else ())
+    tell(remedied["warnings"] if remedied else ())
     suspects = find_label_errors(guarded.features, result.settings, result.fit) if checks.label_errors else None
     accuracy_before = None
     if guarded.moved:
@@ -97,10 +96,10 @@ def from_stream(
     }
     check_streamed(fit, asked)
     splits, fitted = fit_streamed(table, fit)
-    _tell(splits.warnings)
+    tell(splits.warnings)
     head, temperature = calibrate(fitted.head, splits.validation)
     head, decision = decide(head, splits, checks.thresholds)
-    _tell(decision["warnings"] if decision else ())
+    tell(decision["warnings"] if decision else ())
     metrics = {**collect_metrics(splits, fitted, head, temperature), "decision": decision}
     return Outcome(head=head, metrics=metrics, files={})
 
@@ -145,8 +144,3 @@ def _remedied(
         "before_and_after": compare_stages(stages, splits, remedies.attributes, remedies.positive_label),
         "warnings": warnings,
     }
-
-
-def _tell(warnings: Sequence[str]) -> None:
-    for warning in warnings:
-        print(f"heliograph: note: {warning}", file=sys.stderr)

@@ -7,7 +7,6 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ from pipelines.training.stack import HeadStack, Members, Rows
 from pipelines.training.standardise import standardisation
 from transforms.errors import OptionError, StoreError
 from transforms.files.filesystem import open_filesystem
+from transforms.files.threads import read_ahead
 from transforms.model.head import Head
 from transforms.sources.reference import SPLITS
 from transforms.store.read import Selection, aligned_matrix, file_errors, fill_vectors, read_row_group
@@ -242,14 +242,9 @@ class _Reader:
     def refill(self, room: Examples) -> Iterator[Rows]:
         """Fills one half of the room, then the other, and so on until the pass is over; yields their rows."""
         half, waiting = len(room.targets) // 2, self._next_part()
-        with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self._fill, room, 0, half, waiting)
-            for turn in itertools.count(1):
-                rows = coming.result()
-                if not len(rows):
-                    return
-                coming = pool.submit(self._fill, room, turn % 2 * half, half, waiting)
-                yield rows
+        starts = itertools.cycle((0, half))
+        filled = (self._fill(room, start, half, waiting) for start in starts)
+        yield from read_ahead(itertools.takewhile(len, filled))
 
     def _next_part(self) -> list[Group]:
         """Returns the row groups of the next pass, in random order."""

@@ -1,7 +1,8 @@
-"""What ``heliograph train`` says at its end."""
+"""What ``heliograph train`` says: notes on the way, and a summary at its end."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,12 @@ from transforms.model.directory import ModelDirectory
 
 _SHOWN = 10  # labels
 _SHOWN_GAINS = 5
+
+
+def tell(warnings: Sequence[str]) -> None:
+    """Prints notes to standard error."""
+    for warning in warnings:
+        print(f"heliograph: note: {warning}", file=sys.stderr)
 
 
 def training_record(model: ModelDirectory, made: bool, seconds: float) -> dict[str, Any]:

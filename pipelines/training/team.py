@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from threadpoolctl import threadpool_limits  # which scikit-learn needs as well
+from threadpoolctl import threadpool_limits
 
 from transforms.machine.cores import usable_cores
 

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -41,7 +40,7 @@ from pipelines.training.pixels import (
     read_pixels,
     rows_of,
 )
-from pipelines.training.summary import training_record
+from pipelines.training.summary import tell, training_record
 from pipelines.training.thresholds import (
     ThresholdSettings,
     add_threshold_arguments,
@@ -252,7 +251,7 @@ def _train(training: NetworkTraining, data: dict[str, Any], digest: str, work: s
     pixels = read_pixels(training.listing.references, pixel_options, work)
     splits = pixels.splits(ratios, ", ".join(images.input))
     class_goals(splits.labels, splits.train.several, images.thresholds)
-    _tell(splits.warnings)
+    tell(splits.warnings)
     classifier = training.build(splits)
     history = _fit(classifier, pixels, splits, settings, work, images.threads or usable_cores())
     fitted = _Fitted(classifier=classifier, pixels=pixels, splits=splits, history=history)
@@ -301,7 +300,7 @@ def _export(
     encoded = dataclasses.replace(splits, **parts)
     head, temperature = calibrate(fitted.classifier.head(), encoded.validation.known(len(splits.labels)))
     head, decision = decide(head, encoded, images.thresholds)
-    _tell(decision["warnings"] if decision else ())
+    tell(decision["warnings"] if decision else ())
     metrics = {**_measure(fitted, encoded, head, temperature), "decision": decision}
     rows = PixelRows(
         specification=specification,
@@ -333,7 +332,7 @@ def _measure(fitted: _Fitted, encoded: Splits, head: Head, temperature: Temperat
     history = fitted.history
     best = min(history, key=lambda epoch: epoch.validation_loss)
     if not best.epoch:
-        print("heliograph: note: no epoch was better than what it began with; lower --learning-rate", file=sys.stderr)
+        tell(["no epoch was better than what it began with; lower --learning-rate"])
     fit = Fit(head=head, validation_loss=best.validation_loss, epochs=len(history) - 1, attempts=())
     metrics = assemble.collect_metrics(encoded, fit, head, temperature)
     metrics["train"] = measure(head, encoded.train, encoded.foreign_labels)
@@ -376,11 +375,6 @@ def _write_files(pictures: Sequence[Shown], history: Sequence[Epoch], work: str)
         write_pictures(pictures, os.path.join(work, PICTURES))
     paths = {name: os.path.join(work, name) for name in (EVENTS, PICTURES, ERRORS_FILE)}
     return {name: path for name, path in paths.items() if os.path.exists(path)}
-
-
-def _tell(warnings: Sequence[str]) -> None:
-    for warning in warnings:
-        print(f"heliograph: note: {warning}", file=sys.stderr)
 
 
 def _encode(encoder: Encoder, array: npt.NDArray[np.uint8], examples: Examples) -> Examples:
