@@ -10,6 +10,7 @@ from pipelines.report.verdict import (
     FEW,
     THRESHOLD,
     against_majority,
+    confidences_are_off,
     largest_gaps,
     percent,
     points,
@@ -43,7 +44,7 @@ def advice(metrics: Mapping[str, Any], dead_letters: Mapping[str, int]) -> list[
         _class(metrics),
         _gap(metrics),
         _slice(metrics["worst_slices"]),
-        _calibration(metrics["overall"]),
+        _calibration(metrics),
         _letters(dead_letters),
         _rows(metrics["overall"]),
     ]
@@ -146,9 +147,8 @@ def _slice(search: Mapping[str, Any]) -> _Step:
     return None
 
 
-def _calibration(overall: Mapping[str, Any]) -> _Step:
-    error = overall["expected_calibration_error"]
-    if error is None or error < _MISCALIBRATED or overall["rows"] < FEW:
+def _calibration(metrics: Mapping[str, Any]) -> _Step:
+    if not confidences_are_off(metrics) or metrics["overall"]["expected_calibration_error"] < _MISCALIBRATED:
         return None
     return (
         "Do not take the confidences for probabilities; choose a threshold by the rates that it gives here.",

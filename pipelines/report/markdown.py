@@ -7,14 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.report.assets import number
-from pipelines.report.verdict import comparison_verdict, largest_gaps, percent, verdict, weak_spots
+from pipelines.report.verdict import (
+    calibration_verdict,
+    comparison_verdict,
+    largest_gaps,
+    percent,
+    verdict,
+    weak_spots,
+)
 
 CLASSES, SLICES, GAPS = 20, 30, 10
 """Lines of each table at most."""
 
 
 def summary(metrics: Mapping[str, Any], command: str) -> str:
-    """Returns the verdict, the weak spots, the classes, the slices, the largest gaps and the warnings.
+    """Returns the verdict, the weak spots, the confidences, the classes, the slices, the largest gaps and the warnings.
 
     Args:
       metrics: as metrics.schema.json describes them.
@@ -22,7 +29,7 @@ def summary(metrics: Mapping[str, Any], command: str) -> str:
     """
     parts = [
         [f"## {_text(verdict(metrics['overall']))}"],
-        [f"- {_text(sentence)}" for sentence in weak_spots(metrics)],
+        [f"- {_text(sentence)}" for sentence in (*weak_spots(metrics), calibration_verdict(metrics)) if sentence],
         _comparison(metrics["comparison"]),
         _classes(metrics["classes"]),
         _slices(metrics["slices"], metrics["minimum_slice"]),

@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from transforms.measures.confusion import wilson_interval
 from transforms.measures.remarks import plural
 
 WELL_CALIBRATED = 0.03
-"""Expected calibration error below which confidences are called trustworthy."""
+"""Expected calibration error below which confidences are called trustworthy; its standard error must be so too."""
 
 CHANCE = 0.05
 """p-values below it are called more than chance."""
@@ -98,7 +99,7 @@ def summarise(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def weak_spots(metrics: Mapping[str, Any]) -> list[str]:
-    """Returns where the predictions are worst: a class, a slice, a confusion, and their confidence."""
+    """Returns where the predictions are worst: a class, a slice, a confusion."""
     return [
         sentence
         for sentence in (
@@ -106,7 +107,6 @@ def weak_spots(metrics: Mapping[str, Any]) -> list[str]:
             _weakest_slice(metrics),
             _worst_pair(metrics),
             _largest_confusion(metrics),
-            _confidence(metrics),
         )
         if sentence
     ]
@@ -171,23 +171,49 @@ def _largest_confusion(metrics: Mapping[str, Any]) -> str:
     return f"Most frequent mistake: “{first['label']}” taken for “{first['prediction']}” ({times})."
 
 
-def _confidence(metrics: Mapping[str, Any]) -> str:
+def calibration_verdict(metrics: Mapping[str, Any]) -> str:
+    """Returns whether the confidences can be believed, or that there are too few to tell; empty without predictions."""
     error = metrics["overall"]["expected_calibration_error"]
     if error is None:
         return ""
-    if error < WELL_CALIBRATED:
-        return f"The confidences can be taken at their word: they are off by {points(error)} on average."
-    bins = [entry for entry in metrics["calibration"] if entry["rows"]]
+    bins, chance = _filled_bins(metrics), _calibration_by_chance(metrics)
     rows = sum(entry["rows"] for entry in bins)
-    excess = sum((entry["confidence"] - entry["accuracy"]) * entry["rows"] for entry in bins) / rows
-    direction = (
-        "mostly too high"
-        if excess > error / 2
-        else "mostly too low"
-        if excess < -error / 2
-        else "some too high and some too low"
+    off = f"off by {points(error)} on average"
+    if confidences_are_off(metrics):
+        excess = sum((entry["confidence"] - entry["accuracy"]) * entry["rows"] for entry in bins) / rows
+        direction = (
+            "mostly too high"
+            if excess > error / 2
+            else "mostly too low"
+            if excess < -error / 2
+            else "some too high and some too low"
+        )
+        return f"The confidences are {off}, {direction}."
+    if error < WELL_CALIBRATED and chance < 2 * WELL_CALIBRATED:
+        return f"The confidences can be taken at their word: they are {off}."
+    return (
+        f"{plural(rows, 'prediction')} {'is' if rows == 1 else 'are'} too few to tell whether the confidences can be "
+        f"taken at their word: they are {off}, and chance alone explains up to {points(chance)}."
     )
-    return f"The confidences are off by {points(error)} on average, {direction}."
+
+
+def confidences_are_off(metrics: Mapping[str, Any]) -> bool:
+    """Returns whether the calibration error is WELL_CALIBRATED or more, and more than chance explains."""
+    error = metrics["overall"]["expected_calibration_error"]
+    return error is not None and error >= max(WELL_CALIBRATED, _calibration_by_chance(metrics))
+
+
+def _calibration_by_chance(metrics: Mapping[str, Any]) -> float:
+    """Two standard errors of the calibration error: the mean over the bins of half of Wilson's 95% interval."""
+    total = widths = 0.0
+    for entry in _filled_bins(metrics):
+        low, high = wilson_interval(entry["accuracy"], entry["rows"])
+        total, widths = total + entry["rows"], widths + entry["rows"] * (high - low)
+    return widths / total / 2
+
+
+def _filled_bins(metrics: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [entry for entry in metrics["calibration"] if entry["accuracy"] is not None]
 
 
 def percent(value: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.report.charts import bars, layout
 from pipelines.report.page import Section
-from pipelines.report.verdict import percent
+from pipelines.report.verdict import calibration_verdict, percent
 
 
 def calibration(metrics: Mapping[str, Any]) -> Section:
@@ -27,7 +27,7 @@ def calibration(metrics: Mapping[str, Any]) -> Section:
         title="Whether confidence can be believed",
         short="Calibration",
         template="calibration",
-        data={"rows": rows},
+        data={"verdict": calibration_verdict(metrics), "rows": rows},
         charts={"reliability": reliability_diagram(filled)} if filled else {},
         half=True,
     )

@@ -62,6 +62,12 @@ def test_a_gap_between_slices_is_named() -> None:
     assert "40.0 percentage points more than elsewhere" in steps["fairness"]
 
 
+def test_confidences_are_distrusted_beyond_chance_only() -> None:
+    rows = [_row("common" if index % 10 else "rare", 0.01) for index in range(400)]
+    assert "calibration" in [target for _, target in advice(_metrics(*rows), {})]
+    assert "calibration" not in [target for _, target in advice(_metrics(*rows[:40]), {})]
+
+
 def test_few_rows_dead_letters_and_nothing() -> None:
     steps = {
         target: sentence for sentence, target in advice(_metrics(*[_row("rare", 0.9)] * 12), {"CORRUPT": 2, "EMPTY": 1})

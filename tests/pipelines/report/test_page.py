@@ -14,6 +14,7 @@ from PIL import Image
 from pipelines.report import page as report_page
 from pipelines.report.evaluation import Facts, evaluation_page
 from pipelines.report.page import render
+from pipelines.report.verdict import calibration_verdict
 from tests.transforms.measures.example import batch, random_rows, row
 from transforms.measures.evaluation import Evaluation
 from transforms.measures.slices import MeasureOptions
@@ -182,6 +183,9 @@ def test_the_chart_has_the_bins(ordinary: str) -> None:
     bins = [entry for entry in _metrics(*rows)["calibration"] if entry["rows"]]
     assert figure["data"][0]["y"] == [entry["accuracy"] for entry in bins]
     assert sum(figure["data"][2]["y"]) == pytest.approx(1)
+    section = re.search('<section id="calibration".*?</section>', ordinary, re.DOTALL)
+    assert section
+    assert calibration_verdict(_metrics(*rows)) in section.group()
 
 
 def test_tables_have_headers_and_regions_have_names(ordinary: str) -> None:

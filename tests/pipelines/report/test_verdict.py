@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.report.verdict import points, verdict, weak_spots
+from pipelines.report.verdict import calibration_verdict, points, verdict, weak_spots
 from tests.transforms.measures.example import batch, row
 from transforms.measures.evaluation import Evaluation
 from transforms.measures.slices import MeasureOptions
@@ -36,20 +36,44 @@ def test_weak_spots_are_named() -> None:
         "Weakest class: “a”, of which 76.5% are found (65 of 85).",
         "Weakest slice: side = right, with 75.0% right among 60 against 87.9% overall, "
         "which is more than chance explains for this one slice.",
-        "The confidences can be taken at their word: they are off by 0.4 percentage points on average.",
     ]
-
-
-def test_overconfidence_is_said() -> None:
-    rows = [_row("ab"[index % 2], index % 2 == 0, "left", 0.875) for index in range(100)]
-    assert weak_spots(_metrics(*rows))[-1] == (
-        "The confidences are off by 37.5 percentage points on average, mostly too high."
+    assert calibration_verdict(_metrics(*left, *right, *few)) == (
+        "The confidences can be taken at their word: they are off by 0.4 percentage points on average."
     )
 
 
+@pytest.mark.parametrize(
+    ("rows", "wrong", "confidence", "sentence"),
+    [
+        (100, 50, 0.875, "The confidences are off by 37.5 percentage points on average, mostly too high."),
+        (
+            300,
+            45,
+            0.875,
+            "The confidences can be taken at their word: they are off by 2.5 percentage points on average.",
+        ),
+        (3, 3, 0.999, "The confidences are off by 99.9 percentage points on average, mostly too high."),
+        (
+            3,
+            0,
+            0.999,
+            "3 predictions are too few to tell whether the confidences can be taken at their word: they are off by "
+            "0.1 percentage points on average, and chance alone explains up to 28.1 percentage points.",
+        ),
+        (40, 8, 0.875, "40 predictions are too few to tell"),
+    ],
+)
+def test_confidences_are_believed_when_there_are_enough(
+    rows: int, wrong: int, confidence: float, sentence: str
+) -> None:
+    metrics = _metrics(*[_row("ab"[index % 2], index >= wrong, "left", confidence) for index in range(rows)])
+    assert calibration_verdict(metrics).startswith(sentence)
+    assert calibration_verdict(_metrics()) == ""
+    assert not any("confidence" in spot for spot in weak_spots(metrics)), "they stand beside the reliability diagram"
+
+
 def test_classes_that_are_all_found_have_no_weakest() -> None:
-    spots = weak_spots(_metrics(*[_row("ab"[index % 2], True, "left", 0.99) for index in range(40)]))
-    assert [spot.split()[0] for spot in spots] == ["The"]
+    assert not weak_spots(_metrics(*[_row("ab"[index % 2], True, "left", 0.99) for index in range(40)]))
     assert points(-1e-9) == "0.0 percentage points"
 
 
