@@ -53,7 +53,7 @@ from pipelines.training.working_directory import working_directory
 from transforms.encoders.encoder import Encoder
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder, resolve_encoder
-from transforms.encoders.specification import Preprocessing
+from transforms.encoders.specification import EncoderSpecification, Preprocessing
 from transforms.files import filesystem
 from transforms.machine.cores import usable_cores
 from transforms.measures.evaluation import null_for_nan
@@ -222,10 +222,10 @@ def train_network(training: NetworkTraining) -> dict[str, Any]:
         gate.check_accuracy(model.metrics, images.assert_accuracy_at_least)
     else:
         with working_directory(images.model, images.work_dir, weights) as work:
-            trained = _train(training, data, digest, work)
+            trained = _train(training, work)
             gate.check_accuracy(trained.metrics, images.assert_accuracy_at_least)
             made = "start" not in data or trained.metrics["fit"]["best_epoch"] > 0
-            path = _publish(trained, images) if made else data["start"]["model"]
+            path = _publish(training, trained, data, digest, work) if made else data["start"]["model"]
         model = ModelDirectory.open(path)
         this = {} if made else {"gained": False, "metrics": trained.metrics}
     if images.labels_output_file:
@@ -233,11 +233,7 @@ def train_network(training: NetworkTraining) -> dict[str, Any]:
     return training_record(model, made, time.monotonic() - started) | this
 
 
-def _publish(trained: assemble.Training, images: ImagesConfiguration) -> str:
-    return filesystem.join(images.model, str(assemble.publish_training(trained, images.model, images.trust_model)))
-
-
-def _train(training: NetworkTraining, data: dict[str, Any], digest: str, work: str) -> assemble.Training:
+def _train(training: NetworkTraining, work: str) -> _Measured:
     images, settings = training.images, training.settings
     ratios = SplitRatios.parse(images.split)
     pixel_options = PixelOptions(
@@ -255,7 +251,7 @@ def _train(training: NetworkTraining, data: dict[str, Any], digest: str, work: s
     classifier = training.build(splits)
     history = _fit(classifier, pixels, splits, settings, work, images.threads or usable_cores())
     fitted = _Fitted(classifier=classifier, pixels=pixels, splits=splits, history=history)
-    return _export(training, fitted, data, digest, work)
+    return _take_apart(training, fitted, work)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -282,14 +278,23 @@ def _fit(
     return fit_network(classifier, batches, splits.train, validation, weights, settings, work)
 
 
-def _export(
-    training: NetworkTraining, fitted: _Fitted, data: dict[str, Any], digest: str, work: str
-) -> assemble.Training:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """A network that is taken apart and measured; its encoder lies at ``specification.source``."""
+
+    fitted: _Fitted
+    specification: EncoderSpecification
+    golden: npt.NDArray[np.float32]
+    encoded: Splits
+    head: Head
+    metrics: dict[str, Any]
+
+
+def _take_apart(training: NetworkTraining, fitted: _Fitted, work: str) -> _Measured:
     """Takes the network apart into encoder and head, and measures them as any other."""
     images, splits = training.images, fitted.splits
-    path = fitted.classifier.encoder.save(work)
     specification = resolve_encoder(
-        path,
+        fitted.classifier.encoder.save(work),
         resize=training.preprocessing.resize,
         exact_decode=training.preprocessing.exact_decode,
         trust_model=images.trust_model,
@@ -302,29 +307,51 @@ def _export(
     head, decision = decide(head, encoded, images.thresholds)
     tell(decision["warnings"] if decision else ())
     metrics = {**_measure(fitted, encoded, head, temperature), "decision": decision}
+    golden = encoder.encode(golden_images(specification))
+    return _Measured(
+        fitted=fitted, specification=specification, golden=golden, encoded=encoded, head=head, metrics=metrics
+    )
+
+
+def _publish(training: NetworkTraining, trained: _Measured, data: dict[str, Any], digest: str, work: str) -> str:
+    """Draws what lies beside the model, and publishes it all; returns the address of the version."""
+    images, fitted, specification = training.images, trained.fitted, trained.specification
     rows = PixelRows(
         specification=specification,
         pixels=fitted.pixels,
-        splits=splits,
-        encoded=encoded,
+        splits=fitted.splits,
+        encoded=trained.encoded,
         start=data.get("start", {}).get("model", ""),
         inputs=images.input,
         trust_model=images.trust_model,
     )
-    pictures = draw_examples(fitted.classifier, head, fitted.pixels, fitted.validation)
-    return assemble.Training(
-        source=assemble.Source(
-            specification=specification, golden=encoder.encode(golden_images(specification)), data=data, digest=digest
-        ),
-        head=head,
-        metrics=metrics,
+    pictures = draw_examples(fitted.classifier, trained.head, fitted.pixels, fitted.validation)
+    page = report_files(
+        Trained(
+            model=images.model,
+            digest=digest,
+            rows=rows,
+            head=trained.head,
+            metrics=trained.metrics,
+            files={},
+            command=training.command,
+            trust_model=images.trust_model,
+            pictures=pictures,
+        )
+    )
+    file = os.path.basename(specification.source)
+    made = assemble.Training(
+        source=assemble.Source(specification=specification, golden=trained.golden, data=data, digest=digest),
+        head=trained.head,
+        metrics=trained.metrics,
         configuration=configuration_json(training.configuration),
         command=training.command,
         started_at=training.started_at,
-        files=_page(training, rows, head, metrics, pictures, digest),
-        encoder_file=os.path.basename(path),
-        copies={os.path.basename(path): path, **_write_files(pictures, fitted.history, work)},
+        files=page,
+        encoder_file=file,
+        copies={file: specification.source, **_write_files(pictures, fitted.history, work)},
     )
+    return filesystem.join(images.model, str(assemble.publish_training(made, images.model, images.trust_model)))
 
 
 def _measure(fitted: _Fitted, encoded: Splits, head: Head, temperature: TemperatureFit) -> dict[str, Any]:
@@ -343,29 +370,6 @@ def _measure(fitted: _Fitted, encoded: Splits, head: Head, temperature: Temperat
         "trained_weights": sum(int(np.prod(variable.shape)) for variable in fitted.classifier.trained),
     }
     return metrics
-
-
-def _page(
-    training: NetworkTraining,
-    rows: PixelRows,
-    head: Head,
-    metrics: dict[str, Any],
-    pictures: Sequence[Shown],
-    digest: str,
-) -> dict[str, bytes]:
-    return report_files(
-        Trained(
-            model=training.images.model,
-            digest=digest,
-            rows=rows,
-            head=head,
-            metrics=metrics,
-            files={},
-            command=training.command,
-            trust_model=training.images.trust_model,
-            pictures=pictures,
-        )
-    )
 
 
 def _write_files(pictures: Sequence[Shown], history: Sequence[Epoch], work: str) -> dict[str, str]:
