@@ -112,15 +112,16 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
         digest += "-streamed"
     model = publish.find_same(configuration.model, digest)
     made = model is None
-    if model is not None:
-        gate.check_accuracy(model.metrics, configuration.assert_accuracy_at_least)
-    else:
-        training = _fit(configuration, table, data, digest)
-        gate.check_accuracy(training.metrics, configuration.assert_accuracy_at_least)
-        version = assemble.publish_training(training, configuration.model, configuration.trust_model)
-        model = ModelDirectory.open(filesystem.join(configuration.model, str(version)))
-    if configuration.labels_output_file:
-        export.write_labels(configuration.labels_output_file, model.labels)
+    with publish.telling_of_published(configuration.model, digest):
+        if model is not None:
+            gate.check_accuracy(model.metrics, configuration.assert_accuracy_at_least)
+        else:
+            training = _fit(configuration, table, data, digest)
+            gate.check_accuracy(training.metrics, configuration.assert_accuracy_at_least)
+            version = assemble.publish_training(training, configuration.model, configuration.trust_model)
+            model = ModelDirectory.open(filesystem.join(configuration.model, str(version)))
+        if configuration.labels_output_file:
+            export.write_labels(configuration.labels_output_file, model.labels)
     return training_record(model, made, time.monotonic() - started)
 
 

@@ -72,6 +72,21 @@ def find_same(model: str, training_digest: str) -> ModelDirectory | None:
     return None
 
 
+@contextlib.contextmanager
+def telling_of_published(model: str, training_digest: str) -> Iterator[None]:
+    """Has Ctrl-C say so when the block had published its version before.
+
+    Raises:
+      KeyboardInterrupt: on Ctrl-C, with the version's address if it is there.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (found := find_same(model, training_digest)) is None:
+            raise
+        raise KeyboardInterrupt(f"interrupted after {found.path} was published") from None
+
+
 def publish(model: str, fill: Callable[[str], None], seal: Callable[[str, int], None]) -> int:
     """Makes the next version; a reader sees all of it or nothing.
 

@@ -218,18 +218,19 @@ def train_network(training: NetworkTraining) -> dict[str, Any]:
     digest = weights + settings_suffix(images.thresholds)
     model, made = publish.find_same(images.model, digest), False
     this: dict[str, Any] = {}
-    if model is not None:
-        gate.check_accuracy(model.metrics, images.assert_accuracy_at_least)
-    else:
-        with working_directory(images.model, images.work_dir, weights) as work:
-            trained = _train(training, work)
-            gate.check_accuracy(trained.metrics, images.assert_accuracy_at_least)
-            made = "start" not in data or trained.metrics["fit"]["best_epoch"] > 0
-            path = _publish(training, trained, data, digest, work) if made else data["start"]["model"]
-        model = ModelDirectory.open(path)
-        this = {} if made else {"gained": False, "metrics": trained.metrics}
-    if images.labels_output_file:
-        export.write_labels(images.labels_output_file, model.labels)
+    with publish.telling_of_published(images.model, digest):
+        if model is not None:
+            gate.check_accuracy(model.metrics, images.assert_accuracy_at_least)
+        else:
+            with working_directory(images.model, images.work_dir, weights) as work:
+                trained = _train(training, work)
+                gate.check_accuracy(trained.metrics, images.assert_accuracy_at_least)
+                made = "start" not in data or trained.metrics["fit"]["best_epoch"] > 0
+                path = _publish(training, trained, data, digest, work) if made else data["start"]["model"]
+            model = ModelDirectory.open(path)
+            this = {} if made else {"gained": False, "metrics": trained.metrics}
+        if images.labels_output_file:
+            export.write_labels(images.labels_output_file, model.labels)
     return training_record(model, made, time.monotonic() - started) | this
 
 

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from pipelines import cnn, embed, score, train
-from pipelines.training import fit_network
+from pipelines.training import export, fit_network
 from tests.commands import Run, runner
 from tests.photographs import write_folder
 from tests.pipelines.report.browsing import is_too_wide, serious_findings
@@ -187,6 +187,9 @@ def test_what_is_interrupted_or_misses_its_gate_is_kept(
     status, _, err = run(*words, "--assert-accuracy-at-least", "0")
     assert status == 0
     assert "going on with epoch 3, from the checkpoint" in err
+    monkeypatch.setattr(export, "write_labels", lambda *_: stop("", {"epoch": 0}, {}))
+    status, _, err = run(*words, "--labels-output-file", tmp_path / "labels")
+    assert (status, err.splitlines()[-1]) == (130, f"heliograph: interrupted after {tmp_path}/m/1 was published")
 
 
 def test_thresholds_are_chosen_for_a_network_as_for_a_head(model: Path, photos: Path, tmp_path: Path, run: Run) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines import train
+from pipelines.training import export
 from tests.commands import Run, runner
 from tests.pipelines.training.builders import make_table, save_tiny_encoder, specification
 from transforms.encoders.golden import golden_images
@@ -260,8 +261,6 @@ def test_above_the_memory_limit_features_are_streamed(store: Path, tmp_path: Pat
 def test_a_model_that_cannot_be_exported_is_not_half_there(
     store: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.training import export
-
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -270,6 +269,23 @@ def test_a_model_that_cannot_be_exported_is_not_half_there(
     assert status == 1
     assert "cannot be written: No space left on device" in err
     assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_ctrl_c_says_whether_the_version_is_there(
+    store: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    words = ["--store", store, "--model", tmp_path / "m", *FAST, "--labels-output-file", tmp_path / "labels"]
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "save_served_model", interrupt)
+        status, _, err = run(*words)
+    assert (status, err.splitlines()[-1]) == (130, "heliograph: interrupted; nothing was published")
+    monkeypatch.setattr(export, "write_labels", interrupt)
+    status, _, err = run(*words)
+    assert (status, err.splitlines()[-1]) == (130, f"heliograph: interrupted after {tmp_path}/m/1 was published")
+    assert ModelDirectory.open(str(tmp_path / "m" / "1")).version == 1
 
 
 def test_vectors_of_another_encoder_are_noticed(encoder: EncoderSpecification, tmp_path: Path, run: Run) -> None:
