@@ -46,11 +46,14 @@ def nothing_to_do() -> Iterator[None]:
     def load(specification: EncoderSpecification, *_: Any, **__: Any) -> NoEncoder:
         return encoders.setdefault(specification.fingerprint, NoEncoder(specification))
 
+    def decode(*_: Any) -> DecodedImage:  # a mock would keep each call
+        return image
+
     with contextlib.ExitStack() as stack:
         for module in ("shards.embedder", "encoders.engines", "commit_parts"):
             stack.enter_context(mock.patch(f"transforms.{module}.load_encoder", load))
         stack.enter_context(mock.patch("transforms.shards.readahead.read_image", _address))
-        stack.enter_context(mock.patch("transforms.shards.lanes.decode_image", return_value=image))
+        stack.enter_context(mock.patch("transforms.shards.lanes.decode_image", decode))
         yield
 
 
