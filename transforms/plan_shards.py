@@ -170,9 +170,12 @@ def _plan_range(
     split: SplitRatios | None,
     directory: str,
 ) -> tuple[Any, ...]:
-    sides = ((listed, LISTED_SCHEMA), (known, KNOWN_SCHEMA))
-    rows = [read_range([Run(*run) for run in runs], keys, schema) for runs, schema in sides]
-    return tuple(plan_range(rows[0], rows[1], split, directory))
+    def rows(runs: Iterable[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+        return read_range([Run(*run) for run in runs], keys, schema)
+
+    planned = tuple(plan_range(rows(listed, LISTED_SCHEMA), rows(known, KNOWN_SCHEMA), split, directory))
+    pa.default_memory_pool().release_unused()  # which keeps some 100 MB otherwise, beneath all that follows
+    return planned
 
 
 def _todo_rows(planned: tuple[Any, ...]) -> int:

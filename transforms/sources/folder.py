@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import stat
 from collections.abc import Iterator
 
 from pyarrow import fs
@@ -101,9 +102,12 @@ def list_file(path: str) -> Iterator[ImageReference]:
 def local_fingerprint(path: str) -> str:
     """Returns size and modification time of a local file, empty when it cannot be looked at."""
     try:
-        status = os.stat(path)
+        return _fingerprint(os.stat(path))
     except (OSError, ValueError):
         return ""
+
+
+def _fingerprint(status: os.stat_result) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
@@ -146,16 +150,25 @@ def _walk_local(root: str) -> Iterator[tuple[str, str]]:
         directory = waiting.pop()
         try:
             with os.scandir(directory) as scan:
-                entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda e: e.name)
+                names = sorted(entry.name for entry in scan if not entry.name.startswith("."))
         except OSError:
             if directory == root:
                 raise
             yield f"{directory}/", ""
             continue
-        for entry in entries:
-            if not entry.is_dir():
-                yield entry.path, local_fingerprint(entry.path)
-        waiting += [entry.path for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)]
+        below = []
+        for name in names:
+            path = os.path.join(directory, name)
+            try:
+                status = os.stat(path)
+            except (OSError, ValueError):
+                yield path, ""
+                continue
+            if not stat.S_ISDIR(status.st_mode):
+                yield path, _fingerprint(status)
+            elif not os.path.islink(path):
+                below.append(path)
+        waiting += reversed(below)
 
 
 def _walk_remote(root: str) -> Iterator[tuple[str, str]]:

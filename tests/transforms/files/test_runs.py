@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,6 +38,16 @@ def test_ranges_hold_every_row_once_in_order(tmp_path: Path, monkeypatch: pytest
 def test_a_run_is_bounded_by_its_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "RUN_BYTES", 10)
     assert [run.rows for run in write(tmp_path, list(range(100, 110)))] == [4, 4, 2]
+
+
+def test_rows_that_wait_are_no_python_objects(tmp_path: Path) -> None:
+    writer, rows = RunWriter(str(tmp_path), SCHEMA), 10_000
+    tracemalloc.start()
+    for number in range(rows):
+        writer.add((key(number), str(number).encode()))
+    held, _ = tracemalloc.get_traced_memory()  # without Arrow's
+    tracemalloc.stop()
+    assert held / rows < 40  # as tuples 150
 
 
 def test_nothing_is_one_empty_range(tmp_path: Path) -> None:
