@@ -53,6 +53,8 @@ def build_served_model(head: Head, specification: EncoderSpecification, trust_mo
             super().__init__(name="heliograph")
             self.encoder = encoder
             self.layers = [[tf.Variable(array, trainable=False) for array in layer] for layer in head.folded]
+            # concrete: what is traced here is checked, served and saved; saving traces other functions again
+            self.logits = tf.function(self._logits, [strings], autograph=False).get_concrete_function()
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="key"), strings], autograph=False)
         def serve(self, key: Any, image_bytes: Any) -> dict[str, Any]:
@@ -69,8 +71,7 @@ def build_served_model(head: Head, specification: EncoderSpecification, trust_mo
             """Returns the labels in the order of the scores."""
             return {"labels": tf.constant(head.labels)}
 
-        @tf.function(input_signature=[strings], autograph=False)
-        def logits(self, image_bytes: Any) -> Any:
+        def _logits(self, image_bytes: Any) -> Any:
             """Maps encoded images to logits, divided by the temperature."""
             *hidden, (weights, bias) = self.layers
             vectors = self.encoder(_decode(image_bytes, specification.preprocessing))

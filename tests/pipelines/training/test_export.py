@@ -4,6 +4,7 @@ import dataclasses
 import io
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -39,9 +40,13 @@ def golden(loaded_encoder: Any) -> np.ndarray:
 @pytest.fixture(scope="module")
 def saved(head: Head, golden: np.ndarray, loaded_encoder: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("saved")
-    model = export.build_served_model(head, loaded_encoder.specification)
-    assert export.check_served_model(model, head, loaded_encoder.specification, golden) < 1e-5
-    export.save_served_model(model, str(directory), head.labels)
+    with pytest.MonkeyPatch.context() as patch:
+        traced = Mock(side_effect=export._decode)
+        patch.setattr(export, "_decode", traced)
+        model = export.build_served_model(head, loaded_encoder.specification)
+        assert export.check_served_model(model, head, loaded_encoder.specification, golden) < 1e-5
+        export.save_served_model(model, str(directory), head.labels)
+    traced.assert_called_once()
     return directory
 
 
