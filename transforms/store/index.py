@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 ROWS_IN_MEMORY = 5_000_000
 """Of a table whose index each worker holds, 120 MB; for a larger one the graph sorts the digests into files."""
+
+REMEMBERED = 4096
+"""Look-ups in files whose answer is kept: for an image that was known, its vector and its views are asked for next."""
 
 _KEY_BYTES = 16
 CONTENT_SCHEMA = pa.schema([("key", pa.binary(_KEY_BYTES)), ("file", pa.uint32()), ("row", pa.uint32())])
@@ -167,19 +171,20 @@ class SortedContentIndex(ContentIndex):
         self._files = table.data_files()
         self._runs = sorted(runs, key=lambda run: run.keys)
         self._firsts = [run.keys[0] for run in self._runs]
+        self._remembered = functools.lru_cache(REMEMBERED)(self._look_up)
 
     def __len__(self) -> int:
         """The number of rows that can be found."""
         return sum(run.rows for run in self._runs)
 
     def knows(self, sha256: str) -> bool:
-        """As ContentIndex.knows; reads a row group."""
+        """As ContentIndex.knows; reads a row group, which the next question about the digest does not."""
         key = _key(sha256)
-        return bool(key and self._look_up(key))
+        return bool(key and self._remembered(key))
 
     def _places_of(self, sha256: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
         keys = {digest: key for digest in dict.fromkeys(sha256) if (key := _key(digest))}
-        for digest, places in zip(keys, map_in_threads(self._look_up, list(keys.values())), strict=True):
+        for digest, places in zip(keys, map_in_threads(self._remembered, list(keys.values())), strict=True):
             for place in places:
                 yield digest, place
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -48,6 +49,8 @@ def test_a_large_table_is_indexed_in_files(
     index = index_module.open_index(table, str(tmp_path / "contents"))
     assert isinstance(index, index_module.SortedContentIndex)
     assert len(index) == 2600
+    looked_up = Mock(side_effect=index_module.read_range)
+    monkeypatch.setattr(index_module, "read_range", looked_up)
     wanted = [builders.content(number) for number in range(0, 2600, 7)]
     absent = [builders.content(9999), "0" * 64, "f" * 64, "", "zz", "ab"]
     in_memory = ContentIndex(table)
@@ -56,6 +59,7 @@ def test_a_large_table_is_indexed_in_files(
     assert all(map(index.knows, wanted))
     assert not any(map(index.knows, absent))
     assert found.keys() == expected.keys() == set(wanted)
+    assert looked_up.call_count == len(wanted) + 3, "a digest is looked up once, however often it is asked for"
     for digest, vector in expected.items():
         np.testing.assert_array_equal(found[digest], vector)
 
