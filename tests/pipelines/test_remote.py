@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import cnn, embed, evaluate, finetune, score, store, train
+from pipelines import cnn, embed, evaluate, finetune, models, score, store, train
 from pipelines.training.publish import publish
 from tests.emulators import put
 from tests.image_sets import samples, webdataset
@@ -89,6 +89,9 @@ def test_a_network_is_trained_into_an_object_store_and_scored_on_another_machine
     before = (copy / "encoder.keras").stat().st_mtime_ns
     assert finetune.main(["--input", str(photos), "--model", model, "--train-epochs", "1", "--augment", "none"]) == 0
     assert versions(model) == [1, 2]
+    photo, pictures = str(photos / "disc" / "0003.jpg"), f"{bucket}/pictures"
+    assert models.main(["pictures", f"{model}/1", "--input", photo, "--output", pictures]) == 0
+    assert read_bytes(*open_filesystem(f"{pictures}/heat_0.png")).startswith(b"\x89PNG")
     assert (copy / "encoder.keras").stat().st_mtime_ns == before, "it is copied once"
 
 
