@@ -87,12 +87,14 @@ class Looker:
         return list(names) or self.usual
 
     def filters(self) -> Picture | None:
-        """Returns a sheet of the first convolution's filters, None when they do not act on three channels."""
+        """Returns a sheet of the first convolution's filters in RGB, None when they do not act on three channels."""
         convolutions = [layer for layer in self._layers if type(layer).__name__.endswith("Conv2D")]
         kernel = getattr(convolutions[0], "kernel", None) if convolutions else None
         if kernel is None or kernel.shape[2] != 3:
             return None
-        kernel = np.asarray(kernel)
+        steps = getattr(self._classifier.encoder.model, "operations", ())  # a Sequential has layers only
+        flipped = any(type(step).__name__ == "Flip" and step.axis == -1 for step in steps)  # it takes BGR
+        kernel = np.asarray(kernel)[:, :, :: -1 if flipped else 1]
         return sheet([_stretch(kernel[..., place]) for place in range(kernel.shape[-1])])
 
     def look(self, pixels: Picture, layers: Sequence[str]) -> Seen | None:

@@ -16,8 +16,10 @@ from pipelines.training.fit_network import fit_network
 from pipelines.training.network_files import draw_examples, write_events, write_pictures
 from pipelines.training.network_pictures import Looker, sheet
 from pipelines.training.network_settings import NetworkSettings
-from pipelines.training.networks import build_cnn
+from pipelines.training.networks import build_cnn, open_trainable
 from pipelines.training.pixels import Pixels
+from tests.pipelines.training.builders import save_tiny_encoder
+from transforms.encoders.resolve import resolve_encoder
 
 
 def spot_pictures(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -64,6 +66,19 @@ def test_the_heat_lies_where_the_spot_is(trained) -> None:
         sides.append((left > right) == (row % 4 == 1))
     assert np.mean(sides) > 0.9
     assert set(seen.maps) == {"block1_conv", "block2_conv", "block2_relu"}
+
+
+def test_filters_of_a_network_that_takes_bgr_are_shown_in_rgb(tmp_path: Path) -> None:
+    plain = resolve_encoder(save_tiny_encoder(tmp_path / "tiny.keras"), pixel_range=(-1, 1))
+    bgr = open_trainable(dataclasses.replace(plain, channel_order="BGR"))
+    tuned = open_trainable(resolve_encoder(bgr.save(str(tmp_path))))
+    rgb, *swapped = (
+        Looker(with_new_head(encoder, ("a", "b"), "softmax", 0.0, 0), (8, 8, 3)).filters()
+        for encoder in (open_trainable(plain), bgr, tuned)
+    )
+    for sheet_of_filters in swapped:
+        np.testing.assert_array_equal(sheet_of_filters[..., ::-1], rgb)
+    assert (rgb[..., ::-1] != rgb).any()
 
 
 def test_the_maps_are_what_the_chosen_layer_gives(trained) -> None:
