@@ -15,7 +15,7 @@ from pipelines.submission import add_submission_arguments, print_submitted
 from pipelines.view_flags import add_view_arguments
 from pipelines.workers import add_worker_arguments
 from transforms.commit_parts import run_record_address
-from transforms.files.filesystem import absolute, check_writable, join
+from transforms.files.filesystem import check_writable, join
 from transforms.store import dead_letters
 from transforms.store.catalog import check_store
 
@@ -56,9 +56,7 @@ def _run(argv: Sequence[str] | None) -> int:
     started_at = time.time()
     configuration = _configuration(flags)
     check_store(configuration.store)
-    sources = inputs.recognise_inputs(
-        configuration.input, configuration.input_format, configuration.input_root, configuration.columns, flags.store
-    )
+    sources = configuration.recognise(flags.store)
     graph = configuration.graph(sources, encoder_flags.resolve(flags, sources), started_at)
     if flags.dry_run:
         print_plan(graph, flags.price_per_core_hour, flags.json, beam_args)
@@ -83,10 +81,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _configuration(flags: argparse.Namespace) -> EmbedConfiguration:
     return EmbedConfiguration(
-        input=tuple(map(absolute, flags.input)),
-        input_format=flags.input_format,
-        input_root=flags.input_root and absolute(flags.input_root),
-        columns=inputs.columns_of(flags),
+        **vars(inputs.given_input(flags)),
         store=check_writable("--store", flags.store),
         encoder=flags.encoder,
         split=flags.split,

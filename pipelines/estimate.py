@@ -82,8 +82,7 @@ def _run(argv: Sequence[str] | None) -> int:
     if load > usable_cores() / 2:
         busy = f"this machine is busy (load {load:.1f} on {usable_cores()} cores), the sample's time will be too long"
         print(f"heliograph: note: {busy}", file=sys.stderr)
-    columns = inputs.columns_of(flags)
-    sources = inputs.recognise_inputs(flags.input, flags.input_format, flags.input_root, columns)
+    sources = inputs.given_input(flags).recognise()
     specification = encoder_flags.resolve(flags, sources)
     sample = time_sample(sources, _embed_options(flags, sources, specification), flags.sample)
     if sample.failed == sample.images:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 
 from pipelines import runner
+from pipelines.inputs import InputConfiguration, recorded_input
 from pipelines.progress import ProgressLine
 from pipelines.run_record import configuration_json, read_run_record
 from pipelines.view_flags import views_of
@@ -38,7 +39,6 @@ from transforms.score_shards import ScoreShards, stored_images, stored_shards
 from transforms.shards.embedder import EmbedOptions
 from transforms.shards.predictor import ScoreOptions
 from transforms.shards.workspace import Workspace
-from transforms.sources.columns import Columns
 from transforms.sources.dialects import Source, roots_of
 from transforms.sources.split import SplitRatios
 from transforms.store.catalog import table_path
@@ -58,13 +58,9 @@ class Outcome(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbedConfiguration:
+class EmbedConfiguration(InputConfiguration):
     """What ``heliograph embed`` was asked to do; written into the run record."""
 
-    input: tuple[str, ...]
-    input_format: str | None
-    input_root: str | None
-    columns: Columns
     store: str
     encoder: str
     split: str
@@ -85,7 +81,7 @@ class EmbedConfiguration:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> EmbedConfiguration:
         """Reads what a run record holds."""
-        return cls(**{**fields, "input": tuple(fields["input"]), "columns": Columns(**fields["columns"])})
+        return cls(**recorded_input(fields))
 
     def graph(self, sources: Sequence[Source], specification: EncoderSpecification, started_at: float) -> EmbedGraph:
         """Returns the graph that does it; the version of the table is the newest at this moment."""
@@ -194,13 +190,9 @@ class EmbedGraph:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoreConfiguration:
+class ScoreConfiguration(InputConfiguration):
     """What ``heliograph score`` was asked to do; written into the run record."""
 
-    input: tuple[str, ...]
-    input_format: str | None
-    input_root: str | None
-    columns: Columns
     store: str | None
     version: int | None
     model: str
@@ -217,8 +209,7 @@ class ScoreConfiguration:
         """Reads what a run record holds."""
         score = fields["score"]
         lists = {name: tuple(score[name]) for name in ("roots", "formats")}
-        given = {"input": tuple(fields["input"]), "columns": Columns(**fields["columns"])}
-        return cls(**{**fields, **given, "score": ScoreOptions(**{**score, **lists})})
+        return cls(**{**recorded_input(fields), "score": ScoreOptions(**{**score, **lists})})
 
     def graph(
         self, sources: Sequence[Source], model: ModelDirectory, table: FeatureTable | None, started_at: float

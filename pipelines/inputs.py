@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from pipelines import options
 from transforms.errors import InputError
@@ -91,52 +93,77 @@ def _add_column_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def columns_of(flags: argparse.Namespace) -> Columns:
-    """Returns what the flags call the columns."""
-    return Columns(
-        uri=flags.uri_column,
-        image=flags.image_column,
-        label=flags.label_column,
-        split=flags.split_column,
-        group=flags.group_column,
-        label_separator=flags.label_separator,
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputConfiguration:
+    """What is read: the part of a command's configuration that add_reading_flags names.
+
+    Attributes:
+      input: absolute addresses.
+      input_format: of DIALECTS; None to recognise it.
+      input_root: that a manifest's local images lie below; None for the manifest's.
+      columns: what an input calls them.
+    """
+
+    input: tuple[str, ...]
+    input_format: str | None
+    input_root: str | None
+    columns: Columns
+
+    def recognise(self, output: str | None = None) -> list[Source]:
+        """Recognises every input, says what it is, and looks whether there is an image in it.
+
+        Args:
+          output: where the command writes.
+
+        Raises:
+          InputError: an input does not exist, has no known form, would list the output, or none of them has an image.
+        """
+        root = self.input_root
+        if root is not None and is_local(root) and not os.path.isdir(local_path(root)):
+            raise InputError(f"--input-root {root} is no directory")
+        sources: list[Source] = []
+        try:
+            for uri in self.input:
+                found = recognise(uri, self.input_format, root, self.columns)
+                if output is not None and would_list(uri, output):
+                    raise InputError(
+                        f"{absolute(output)} lies in --input {uri}, and the next run would take what is written "
+                        "there for input; name a place outside of it"
+                    )
+                print(_describe(uri, found), file=sys.stderr)
+                sources += found
+            has_images = any(list(islice(source.list_images(), 1)) for source in sources)
+        except OSError as error:
+            raise InputError(f"--input cannot be read: {error}") from error
+        if not has_images:
+            names = ", ".join(source.uri for source in sources)
+            raise InputError(
+                f"no images found in {names}; a folder is searched for names such as .jpg and .png, "
+                "a glob such as 'DIR/**' takes every file, a manifest needs a row an image"
+            )
+        return sources
+
+
+def given_input(flags: argparse.Namespace) -> InputConfiguration:
+    """Returns what the flags of add_reading_flags say is read."""
+    return InputConfiguration(
+        input=tuple(map(absolute, flags.input or ())),
+        input_format=flags.input_format,
+        input_root=flags.input_root and absolute(flags.input_root),
+        columns=Columns(
+            uri=flags.uri_column,
+            image=flags.image_column,
+            label=flags.label_column,
+            split=flags.split_column,
+            group=flags.group_column,
+            label_separator=flags.label_separator,
+        ),
     )
 
 
-def recognise_inputs(
-    inputs: Sequence[str], dialect: str | None, input_root: str | None, columns: Columns, output: str | None = None
-) -> list[Source]:
-    """Recognises every input, says what it is, and looks whether there is an image in it.
-
-    Args:
-      output: where the command writes.
-
-    Raises:
-      InputError: an input does not exist, has no known form, would list the output, or none of them has an image.
-    """
-    if input_root is not None and is_local(input_root) and not os.path.isdir(local_path(input_root)):
-        raise InputError(f"--input-root {input_root} is no directory")
-    sources: list[Source] = []
-    try:
-        for uri in inputs:
-            found = recognise(uri, dialect, input_root, columns)
-            if output is not None and would_list(uri, output):
-                raise InputError(
-                    f"{absolute(output)} lies in --input {absolute(uri)}, and the next run would take what is written "
-                    "there for input; name a place outside of it"
-                )
-            print(_describe(uri, found), file=sys.stderr)
-            sources += found
-        has_images = any(list(islice(source.list_images(), 1)) for source in sources)
-    except OSError as error:
-        raise InputError(f"--input cannot be read: {error}") from error
-    if not has_images:
-        names = ", ".join(source.uri for source in sources)
-        raise InputError(
-            f"no images found in {names}; a folder is searched for names such as .jpg and .png, "
-            "a glob such as 'DIR/**' takes every file, a manifest needs a row an image"
-        )
-    return sources
+def recorded_input(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a configuration that a run record holds, those of InputConfiguration in their types."""
+    return {**fields, "input": tuple(fields["input"]), "columns": Columns(**fields["columns"])}
 
 
 def _describe(uri: str, sources: Sequence[Source]) -> str:

@@ -46,7 +46,7 @@ def compare_models(current: ModelDirectory, candidate: ModelDirectory, flags: ar
     Raises:
       InputError: no image that both versions classified has a label.
     """
-    sources = inputs.recognise_inputs(flags.input, flags.input_format, flags.input_root, inputs.columns_of(flags))
+    sources = inputs.given_input(flags).recognise()
     slices = tuple(flags.slice or ())
     with tempfile.TemporaryDirectory() as directory:
         outputs = [os.path.join(directory, name) for name in ("current", "candidate")]
@@ -113,10 +113,7 @@ def _score(model: ModelDirectory, sources: Sequence[Source], flags: argparse.Nam
         trust_model=flags.trust_model,
     )
     configuration = ScoreConfiguration(
-        input=tuple(map(absolute, flags.input)),
-        input_format=flags.input_format,
-        input_root=flags.input_root and absolute(flags.input_root),
-        columns=inputs.columns_of(flags),
+        **vars(inputs.given_input(flags)),
         store=None,
         version=None,
         model=model.path,

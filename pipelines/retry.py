@@ -11,7 +11,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from pipelines import cli, inputs, options, runner
+from pipelines import cli, options, runner
 from pipelines.graphs import EmbedConfiguration, ScoreConfiguration
 from pipelines.run_record import new_run_id, print_record, read_run_record, summarise_images
 from transforms.commit_parts import run_record_address
@@ -68,7 +68,7 @@ def _retry_table(table: str, beam_args: Sequence[str]) -> list[Outcome]:
             raise StoreError(f"{table} has no record of run {run_id}; embed its images again instead") from error
         recorded = EmbedConfiguration.from_json(record["configuration"])
         again = dataclasses.replace(recorded, run_id=new_run_id(None), sync=False)
-        sources = inputs.recognise_inputs(again.input, again.input_format, again.input_root, again.columns)
+        sources = again.recognise()
         graph = again.graph(sources, FeatureTable.open(table).specification, time.time())
         too_many = dataclasses.replace(graph, only=frozenset(image_ids)).run(beam_args).too_many
         record = read_run_record(run_record_address(table, again.run_id))
@@ -89,7 +89,7 @@ def _retry_predictions(output: str, beam_args: Sequence[str]) -> list[Outcome]:
     recorded = ScoreConfiguration.from_json(record["configuration"])
     run_id = new_run_id(None)
     again = dataclasses.replace(recorded, run_id=run_id, score=dataclasses.replace(recorded.score, run_id=run_id))
-    sources = inputs.recognise_inputs(again.input, again.input_format, again.input_root, again.columns)
+    sources = again.recognise()
     graph = again.graph(sources, ModelDirectory.open(again.model), None, time.time())
     too_many = graph.run(beam_args).too_many
     record = read_run_record(join(output, "run.json"))

@@ -65,10 +65,7 @@ def _run(argv: Sequence[str] | None) -> int:
     model = ModelDirectory.open(flags.model)
     table = _open_store(flags, model) if flags.store else None
     _check_device(flags.encoder_device, model, stored=table is not None)
-    columns = inputs.columns_of(flags)
-    sources: list[Source] = []
-    if flags.input:
-        sources = inputs.recognise_inputs(flags.input, flags.input_format, flags.input_root, columns, flags.output)
+    sources = inputs.given_input(flags).recognise(flags.output) if flags.input else []
     configuration = _configuration(flags, model, table, sources, views)
     graph = configuration.graph(sources, model, table, started_at)
     _tell_replaced(configuration.output, model)
@@ -154,10 +151,7 @@ def _configuration(
         **views,
     )
     return ScoreConfiguration(
-        input=tuple(map(absolute, flags.input or ())),
-        input_format=flags.input_format,
-        input_root=flags.input_root and absolute(flags.input_root),
-        columns=inputs.columns_of(flags),
+        **vars(inputs.given_input(flags)),
         store=flags.store and absolute(flags.store),
         version=score.version,
         model=model.path,

@@ -212,7 +212,7 @@ def given_pixels(flags: argparse.Namespace, preprocessing: Preprocessing, most: 
       InputError: there is none.
       TooManyFailuresError: more of them failed than are allowed.
     """
-    sources = inputs.recognise_inputs(flags.input, flags.input_format, flags.input_root, inputs.columns_of(flags))
+    sources = inputs.given_input(flags).recognise()
     options = PixelOptions(
         preprocessing=preprocessing,
         roots=roots_of(sources),

@@ -59,7 +59,6 @@ from transforms.machine.cores import usable_cores
 from transforms.measures.evaluation import null_for_nan
 from transforms.model.directory import ModelDirectory
 from transforms.model.head import Head
-from transforms.sources.columns import Columns
 from transforms.sources.dialects import Source, roots_of
 from transforms.sources.reference import SPLITS, ImageReference
 from transforms.sources.split import SplitRatios
@@ -69,13 +68,9 @@ NETWORK_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImagesConfiguration:
+class ImagesConfiguration(inputs.InputConfiguration):
     """Which images a network is trained on, from which confidences on it answers, and where the model goes."""
 
-    input: tuple[str, ...]
-    input_format: str | None
-    input_root: str | None
-    columns: Columns
     split: str
     max_failures: str
     threads: int | None
@@ -118,10 +113,7 @@ def images_configuration(flags: argparse.Namespace) -> ImagesConfiguration:
     publish.check_target(flags.model)
     SplitRatios.parse(flags.split)
     return ImagesConfiguration(
-        input=tuple(map(filesystem.absolute, flags.input)),
-        input_format=flags.input_format,
-        input_root=flags.input_root and filesystem.absolute(flags.input_root),
-        columns=inputs.columns_of(flags),
+        **vars(inputs.given_input(flags)),
         split=flags.split,
         max_failures=inputs.check_max_failures(flags.max_failures),
         threads=flags.threads,
@@ -150,9 +142,7 @@ class Listing:
 
 def list_inputs(configuration: ImagesConfiguration) -> Listing:
     """Recognises the inputs and lists their images."""
-    sources = inputs.recognise_inputs(
-        configuration.input, configuration.input_format, configuration.input_root, configuration.columns
-    )
+    sources = configuration.recognise()
     return Listing(sources=sources, references=list_references(sources))
 
 

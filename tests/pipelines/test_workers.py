@@ -10,7 +10,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
 
-from pipelines import embed, inputs, options
+from pipelines import embed, options
 from pipelines.graphs import EmbedGraph
 from pipelines.workers import Workers, cores_of, settle_workers
 from tests.photographs import write_folder
@@ -75,7 +75,7 @@ def graph_of(photos: Path, *flags: str) -> tuple[EmbedGraph, list[str]]:
     arguments = ["--input", str(photos), "--store", "/nowhere", *flags]
     known, beam_args = options.parse(embed._parser(), arguments)
     configuration = embed._configuration(known)
-    sources = inputs.recognise_inputs(configuration.input, None, None, configuration.columns)
+    sources = configuration.recognise()
     return configuration.graph(sources, dataclasses.replace(resolve_encoder(), engine="litert"), time.time()), beam_args
 
 
