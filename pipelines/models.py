@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pyarrow import fs
@@ -25,19 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run_command(lambda: _run(argv))
 
 
-def _parser() -> argparse.ArgumentParser:
-    words = "The versions of models, the aliases that name them, and their promotion."
-    parser = options.Parser(prog="heliograph models", description=words, allow_abbrev=False)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=options.ActionParser)
-    for name, (words, _, add_flags) in ACTIONS.items():
-        action = actions.add_parser(name, help=words, description=words, allow_abbrev=False)
-        add_flags(action)
-        action.add_argument("--json", action="store_true", help="print the record to standard output")
-    return parser
-
-
 def _run(argv: Sequence[str] | None) -> int:
-    flags = _parser().parse_args(argv)
+    words = "The versions of models, the aliases that name them, and their promotion."
+    flags = options.actions_parser("models", words, ACTIONS).parse_args(argv)
     record = ACTIONS[flags.action][1](flags)
     print_record(record, flags.json, model_words.WORDS[flags.action](record))
     if record.get("refused"):
@@ -166,8 +156,7 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-Action = tuple[str, Callable[[argparse.Namespace], Record], Callable[[argparse.ArgumentParser], None]]
-ACTIONS: dict[str, Action] = {
+ACTIONS: dict[str, options.Action] = {
     "list": ("the versions of models: aliases, accuracy, encoder, data and date", _list, model_words.list_flags),
     "show": ("one version, and what its model's aliases have named", _show, model_words.show_flags),
     "promote": ("put an alias onto a version, if it is not worse", _promote, model_words.promote_flags),
@@ -175,8 +164,6 @@ ACTIONS: dict[str, Action] = {
     "pictures": ("what a model's network sees in images, layer by layer", _pictures, model_words.pictures_flags),
     "export": ("write a model as one LiteRT file: pixels to probabilities", _export, model_words.export_flags),
 }
-"""Name to its help, its work and its flags."""
-
 
 if __name__ == "__main__":
     cli.leave(main())

@@ -11,7 +11,7 @@ import logging
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from transforms.errors import OptionError, did_you_mean
@@ -22,6 +22,10 @@ BEAM_TAKES = ("label", "labels")
 
 OF_BEAM = 0.8
 """Likeness from which a flag of Beam's is suggested: there are hundreds, and any word is a little like one."""
+
+
+Action = tuple[str, Callable[[argparse.Namespace], Any], Callable[[argparse.ArgumentParser], None]]
+"""Part of a command: its help, its work and what adds its flags."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,6 +91,17 @@ def command_parser(name: str, description: str) -> argparse.ArgumentParser:
         epilog="Flags that are not listed here go to Apache Beam (--runner, --project, --temp_location …).",
     )
     parser.add_argument("--json", action="store_true", help="print the run record to standard output")
+    return parser
+
+
+def actions_parser(name: str, description: str, actions: Mapping[str, Action]) -> Parser:
+    """Returns a parser for ``heliograph NAME ACTION``, where ``action`` of the flags is one of the actions."""
+    parser = Parser(prog=f"heliograph {name}", description=description, allow_abbrev=False)
+    parsers = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=ActionParser)
+    for action, (words, _, add_flags) in actions.items():
+        added = parsers.add_parser(action, help=words, description=words, allow_abbrev=False)
+        add_flags(added)
+        added.add_argument("--json", action="store_true", help="print the record to standard output")
     return parser
 
 

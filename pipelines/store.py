@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pipelines import cli, options, store_words
@@ -29,21 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run_command(lambda: _run(argv))
 
 
-def _parser() -> argparse.ArgumentParser:
-    words = "What a feature store holds, whether it is sound, and its upkeep."
-    parser = options.Parser(prog="heliograph store", description=words, allow_abbrev=False)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=options.ActionParser)
-    for name, (words, _, add_flags) in ACTIONS.items():
-        action = actions.add_parser(name, help=words, description=words, allow_abbrev=False)
-        action.add_argument("tables", nargs="*", metavar="TABLE", help="of the store (default: all of them)")
-        action.add_argument("--store", required=True, help="that `heliograph embed` made")
-        action.add_argument("--json", action="store_true", help="print the record to standard output")
-        add_flags(action)
-    return parser
-
-
 def _run(argv: Sequence[str] | None) -> int:
-    flags = _parser().parse_args(argv)
+    words = "What a feature store holds, whether it is sound, and its upkeep."
+    flags = options.actions_parser("store", words, ACTIONS).parse_args(argv)
     record, status = ACTIONS[flags.action][1](flags)
     print_record(record, flags.json, store_words.WORDS[flags.action](record))
     return status
@@ -145,18 +133,15 @@ def _export(flags: argparse.Namespace) -> Result:
     return export.export(features, flags.format, flags.output, flags.rows_per_file).to_json(), 0
 
 
-Action = tuple[str, Callable[[argparse.Namespace], Result], Callable[[argparse.ArgumentParser], None]]
-ACTIONS: dict[str, Action] = {
-    "list": ("the tables of a store", _list, store_words.no_flags),
-    "show": ("the versions of a table: run, operation, counts, who and when", _show, store_words.no_flags),
+ACTIONS: dict[str, options.Action] = {
+    "list": ("the tables of a store", _list, store_words.table_flags),
+    "show": ("the versions of a table: run, operation, counts, who and when", _show, store_words.table_flags),
     "verify": ("check files, rows, vectors, ids and golden images; find orphans", _verify, store_words.verify_flags),
     "retract": ("take images out of the newest version", _retract, store_words.retract_flags),
     "compact": ("make large files of small ones; no row changes", _compact, store_words.compact_flags),
     "vacuum": ("remove the files that no version in use needs", _vacuum, store_words.vacuum_flags),
     "export": ("write features for other tools", _export, store_words.export_flags),
 }
-"""Name to its help, its work and its flags."""
-
 
 if __name__ == "__main__":
     sys.exit(main())

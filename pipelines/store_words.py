@@ -17,12 +17,15 @@ Record = Mapping[str, Any]
 _SHOWN = 20
 
 
-def no_flags(_: argparse.ArgumentParser) -> None:
-    """Adds nothing."""
+def table_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of every action, which are all that list and show have."""
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help="of the store (default: all of them)")
+    parser.add_argument("--store", required=True, help="that `heliograph embed` made")
 
 
 def verify_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of verify."""
+    table_flags(parser)
     options.add_version_flag(parser)
     parser.add_argument(
         "--skip-golden", action="store_true", help="do not load the encoder to check its golden vectors"
@@ -32,6 +35,7 @@ def verify_flags(parser: argparse.ArgumentParser) -> None:
 
 def retract_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of retract."""
+    table_flags(parser)
     parser.add_argument("--image-id", action="append", default=[], metavar="ID", help="may be given several times")
     parser.add_argument("--image-uri", action="append", default=[], metavar="URI", help="as the rows have it")
     parser.add_argument("--group", action="append", default=[], metavar="KEY", help="all images of a group")
@@ -42,6 +46,7 @@ def retract_flags(parser: argparse.ArgumentParser) -> None:
 
 def compact_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of compact."""
+    table_flags(parser)
     default = TARGET_BYTES / 1e6
     parser.add_argument(
         "--target-mb", type=options.positive(float), default=default, help=f"size of a large file (default {default:g})"
@@ -51,6 +56,7 @@ def compact_flags(parser: argparse.ArgumentParser) -> None:
 
 def vacuum_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of vacuum."""
+    table_flags(parser)
     parser.add_argument(
         "--retention-hours",
         type=float,
@@ -66,6 +72,7 @@ def vacuum_flags(parser: argparse.ArgumentParser) -> None:
 
 def export_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of export."""
+    table_flags(parser)
     options.add_version_flag(parser)
     parser.add_argument("--format", required=True, choices=list(FORMATS))
     parser.add_argument("--output", required=True, metavar="DIR", help="new directory, complete when it appears")
