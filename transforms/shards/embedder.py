@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +17,7 @@ from transforms.files.runs import Run
 from transforms.images.augment import NO_VIEWS, Views
 from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors
 from transforms.shards.shard import Shard, ShardResult
-from transforms.shards.work import ShardWork, cores_of_process, images_at_once
+from transforms.shards.work import ShardWork, Written, cores_of_process, images_at_once
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.sources.reference import SPLITS
 from transforms.sources.split import SplitRatios
@@ -139,8 +140,8 @@ class ShardEmbedder:
         if self._lane is None:
             self._lane = self._load_lane(contents)
             self._work.note(self._lane)
-        sink = _FeatureSink(self._options, self._work.workspace.attempt_name(shard.name))
-        return self._work.do(shard.name, self._lane.run(shard.references), sink, shard.replaced_ids)
+        sink = _FeatureSink(self._options, self._work.workspace.attempt_name(shard.name), shard.replaced_ids)
+        return self._work.do(shard.name, self._lane.run(shard.references), sink)
 
     def close(self) -> None:
         """Lets the threads go."""
@@ -151,8 +152,8 @@ class ShardEmbedder:
 class _FeatureSink:
     """Rows of the feature store, in a part file below ``data/``, which exists once there is a row."""
 
-    def __init__(self, options: EmbedOptions, attempt: str) -> None:
-        self._options = options
+    def __init__(self, options: EmbedOptions, attempt: str, replaced_ids: Iterable[str] = ()) -> None:
+        self._options, self._replaced_ids = options, frozenset(replaced_ids)
         self._path = f"data/part-{attempt}.parquet"
         self._writer: PartWriter | None = None
 
@@ -168,7 +169,7 @@ class _FeatureSink:
     def files(self) -> dict[str, str]:
         return {"data": self._path} if self._writer is not None else {}
 
-    def write(self, batch: Sequence[EncodedImage]) -> list[str]:
+    def write(self, batch: Sequence[EncodedImage]) -> Written:
         if self._writer is None:
             specification = self._options.specification
             schema = feature_schema(specification.dimension)
@@ -201,4 +202,10 @@ class _FeatureSink:
                 "embedding": stack_vectors(batch),
             }
         )
-        return [label for image in batch for label in image.reference.labels or ("",)]
+        return Written(
+            images=len(batch),
+            rows=count,
+            classes=collections.Counter(label for image in batch for label in image.reference.labels or ("",)),
+            copied=sum(image.copied for image in batch),
+            replaced=sum(image.reference.image_id in self._replaced_ids for image in batch),
+        )

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import functools
-import itertools
-import json
-import mimetypes
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
@@ -25,26 +17,27 @@ from transforms.files.filesystem import is_local, join, open_filesystem
 from transforms.files.spreadsheet import csv_lines
 from transforms.files.threads import read_ahead
 from transforms.images.augment import find_policy
-from transforms.model.decision import NONE_OF_THESE
 from transforms.model.directory import ModelDirectory
-from transforms.model.head import Head
-from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors
+from transforms.shards.lanes import DeadLetter, Lane, Observe, ignore
+from transforms.shards.predictions import (
+    CSV_COLUMNS,
+    STORED_COLUMNS,
+    ImageBatch,
+    count_classes,
+    csv_text,
+    predict,
+    vertex_lines,
+)
 from transforms.shards.shard import Shard, ShardResult
 from transforms.shards.views import ViewsEncoder
-from transforms.shards.work import Batches, ShardWork, cores_of_process, images_at_once
+from transforms.shards.work import ShardWork, Written, cores_of_process, images_at_once
 from transforms.shards.workspace import Heartbeat, Workspace
-from transforms.sources.reference import ImageReference
 from transforms.store.files import WORK
 from transforms.store.read import read_file
 from transforms.store.schema import prediction_schema
 from transforms.store.write import sync
 
 FORMATS = ("parquet", "jsonl", "csv")
-_IMAGE_COLUMNS = ("width", "height", "format", "byte_size")
-CSV_COLUMNS = ("image_id", "image_uri", "sha256", "prediction", "confidence", "labels", "model_version")
-STORED_COLUMNS = ("image_uri", "sha256", "split", "labels", "group", "attributes", "embedding", *_IMAGE_COLUMNS)
-
-_JSON = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,7 +126,7 @@ class ShardPredictor:
         if self._lane is None:
             self._lane = self._load_lane()
             self._work.note(self._lane)
-        return self._do(shard.name, self._lane.run(shard.references))
+        return self._do(shard.name, self._pixel_batches(self._lane, shard))
 
     def score_stored(self, name: str, data_file: str, images: int) -> ShardResult:
         """Scores the images of one data file of a feature table, not their views: head only."""
@@ -142,7 +135,7 @@ class ShardPredictor:
             return done
         return self._do(name, self._stored_batches(data_file))
 
-    def _do(self, name: str, batches: Batches) -> ShardResult:
+    def _do(self, name: str, batches: Iterable[ImageBatch | DeadLetter]) -> ShardResult:
         """Does a shard without BLAS's threads: a head is too small for them, and waiting they keep the cores busy."""
         with threadpool_limits(1, "blas"):
             return self._work.do(name, batches, self._sink(name))
@@ -178,35 +171,14 @@ class ShardPredictor:
         attempt = self._work.workspace.attempt_name(name)
         return _PredictionSink(self._options, self.model, attempt)
 
-    def _stored_batches(self, data_file: str) -> Iterator[list[EncodedImage]]:
+    def _pixel_batches(self, lane: Lane, shard: Shard) -> Iterator[ImageBatch | DeadLetter]:
+        for outcome in lane.run(shard.references):
+            yield outcome if isinstance(outcome, DeadLetter) else ImageBatch.of_images(outcome)
+
+    def _stored_batches(self, data_file: str) -> Iterator[ImageBatch]:
         """Yields the images of view 0; reading, a third of the work, is done meanwhile."""
         for batch in read_ahead(read_file(data_file, STORED_COLUMNS, views=(0,))):
-            yield _stored_images(batch)
-
-
-def _stored_images(batch: pa.RecordBatch) -> list[EncodedImage]:
-    vectors = batch.column("embedding").flatten().to_numpy().reshape(len(batch), -1)
-    rows = batch.drop_columns(["embedding"]).to_pylist()
-    return [_stored_image(row, vector) for row, vector in zip(rows, vectors, strict=True)]
-
-
-def _stored_image(row: Mapping[str, Any], vector: npt.NDArray[np.float32]) -> EncodedImage:
-    reference = ImageReference(
-        uri=row["image_uri"],
-        labels=tuple(row["labels"] or ()),
-        split=row["split"] or "",
-        group=row["group"] or "",
-        attributes=tuple(row["attributes"] or ()),
-    )
-    return EncodedImage(
-        reference=reference,
-        sha256=row["sha256"],
-        width=row["width"],
-        height=row["height"],
-        format=row["format"],
-        byte_size=row["byte_size"],
-        vector=vector,
-    )
+            yield ImageBatch.of_features(batch, self.model.head.dimension, data_file)
 
 
 class _PredictionSink:
@@ -218,21 +190,17 @@ class _PredictionSink:
         self._streams: dict[str, Any] = {}
         self._parquet: pq.ParquetWriter | None = None
 
-    def write(self, batch: Sequence[EncodedImage]) -> list[str]:
+    def write(self, batch: ImageBatch) -> Written:
         if not self._streams:
             self._open()
-        head = self._model.head
-        vectors = stack_vectors(batch)
-        probabilities = head.probabilities(vectors.reshape(-1, vectors.shape[-1]))
-        probabilities = probabilities.reshape(len(batch), -1, probabilities.shape[-1]).mean(axis=1)
-        rows = prediction_rows(batch, probabilities, head, self._model.identifier, self._options.top_k)
+        predictions = predict(batch, self._model.head, self._model.identifier, self._options.top_k)
         if self._parquet is not None:
-            self._parquet.write_table(pa.Table.from_pylist(rows, schema=prediction_schema()))
+            self._parquet.write_batch(predictions)
         if "jsonl" in self._streams:
-            self._streams["jsonl"].write("".join(map(vertex_line, rows)).encode())
+            self._streams["jsonl"].write(vertex_lines(predictions).encode())
         if "csv" in self._streams:
-            self._streams["csv"].write(csv_lines([csv_row(row) for row in rows]).encode())
-        return [label for row in rows for label in row["predicted"] or ("",)]
+            self._streams["csv"].write(csv_text(predictions).encode())
+        return Written(images=len(predictions), rows=len(predictions), classes=count_classes(predictions))
 
     def __enter__(self) -> _PredictionSink:
         return self
@@ -262,98 +230,3 @@ class _PredictionSink:
             self._parquet = pq.ParquetWriter(self._streams["parquet"], prediction_schema())
         if "csv" in self._streams:
             self._streams["csv"].write(csv_lines([CSV_COLUMNS]).encode())
-
-
-def prediction_rows(
-    images: Sequence[EncodedImage],
-    probabilities: npt.NDArray[np.float32],
-    head: Head,
-    model_version: str,
-    top_k: int,
-) -> list[dict[str, Any]]:
-    """Returns the rows of transforms.store.schema.prediction_schema.
-
-    Args:
-      images: of the rows.
-      probabilities: ``float32[len(images), C]``, calibrated.
-      head: that gave them; an id is a label's place in the order of its outputs.
-      model_version: of the model.
-      top_k: labels a row, best first; among equals the first in order.
-    """
-    labels = np.array(head.labels, object)
-    best = np.argsort(-probabilities, axis=1, kind="stable")
-    shown = best[:, :top_k]
-    slices = head.decision.slices
-    values = None if slices is None else [attribute_of(image.reference, slices.attribute) for image in images]
-    decided = head.decide(probabilities, values)
-    predicted = iter(labels[best[np.take_along_axis(decided, best, axis=1)]].tolist())
-    now = datetime.datetime.now(datetime.UTC)
-    rows = []
-    for image, ids, names, confidences, count in zip(
-        images,
-        np.array([str(index) for index in range(len(labels))], object)[shown].tolist(),
-        labels[shown].tolist(),
-        np.take_along_axis(probabilities, shown, axis=1).tolist(),
-        decided.sum(axis=1).tolist(),
-        strict=True,
-    ):
-        reference = image.reference
-        rows.append(
-            {
-                "image_id": reference.image_id,
-                "image_uri": reference.uri,
-                "sha256": image.sha256,
-                "ids": ids,
-                "displayNames": names,
-                "confidences": confidences,
-                "predicted": list(itertools.islice(predicted, count)),
-                "activation": head.activation,
-                "model_version": model_version,
-                "scored_at": now,
-                "attributes": list(reference.attributes),
-                "labels": list(reference.labels),
-                "split": reference.split,
-                "group": reference.group,
-                **{name: getattr(image, name) for name in (*_IMAGE_COLUMNS, "brightness")},
-            }
-        )
-    return rows
-
-
-def attribute_of(reference: ImageReference, name: str) -> str:
-    """Returns the value of an attribute of an image, empty for none."""
-    return dict(reference.attributes).get(name, "")
-
-
-def vertex_line(row: Mapping[str, Any]) -> str:
-    """Returns a row as a line of Vertex AI's batch prediction output."""
-    prediction = {
-        "ids": row["ids"],
-        "displayNames": row["displayNames"],
-        "confidences": row["confidences"],
-    }
-    if row["activation"] == "softmax" and row["predicted"] != row["displayNames"][:1]:
-        prediction["predicted"] = row["predicted"]  # by the model's thresholds, of which Vertex knows nothing
-    mime = _mime_type(row["image_uri"].rpartition(".")[2])
-    line = {"instance": {"content": row["image_uri"], "mimeType": mime}, "prediction": prediction}
-    return _JSON.encode(line) + "\n"
-
-
-@functools.lru_cache
-def _mime_type(suffix: str) -> str:
-    return mimetypes.guess_type(f"image.{suffix}")[0] or "application/octet-stream"
-
-
-def csv_row(row: Mapping[str, Any]) -> list[str]:
-    """Returns CSV_COLUMNS of a row, ``|`` between several labels, the highest confidence beside none of these."""
-    confidence = dict(zip(row["displayNames"], row["confidences"], strict=True))
-    one = row["activation"] == "softmax"
-    predicted = [name for name in row["predicted"] if one or name in confidence]
-    shown = [name for name in predicted if name in confidence] or row["displayNames"][:one]
-    values = {
-        **row,
-        "prediction": "|".join(predicted or [NONE_OF_THESE][:one]),
-        "confidence": "|".join(f"{confidence[name]:.6g}" for name in shown),
-        "labels": "|".join(row["labels"]),
-    }
-    return [str(values[column]) for column in CSV_COLUMNS]

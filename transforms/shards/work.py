@@ -7,14 +7,14 @@ import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 import pyarrow as pa
 
 from transforms.errors import PlaceError
 from transforms.files.filesystem import join
 from transforms.machine.cores import usable_cores
-from transforms.shards.lanes import DeadLetter, Decoder, EncodedImage, StageClock
+from transforms.shards.lanes import DeadLetter, Decoder, StageClock
 from transforms.shards.record import peak_memory_mb
 from transforms.shards.shard import ShardResult
 from transforms.shards.workspace import Heartbeat, Workspace
@@ -28,20 +28,39 @@ BATCH = 32
 BATCH_OF_CORE = 8
 """Least number of them for each core's interpreter, lest some wait for the last one."""
 
-Batches = Iterable[list[EncodedImage] | DeadLetter]
+Batch = TypeVar("Batch")
+Accepted = TypeVar("Accepted", contravariant=True)
 
 
-class Sink(Protocol):
+class Written(NamedTuple):
+    """What a sink made of a batch.
+
+    Attributes:
+      images: that it has.
+      rows: a row an image and a view.
+      classes: label, or predicted class, to its images; "" for those that have none.
+      copied: images whose vector was known already.
+      replaced: images that the table has in an older form.
+    """
+
+    images: int
+    rows: int
+    classes: Mapping[str, int]
+    copied: int = 0
+    replaced: int = 0
+
+
+class Sink(Protocol[Accepted]):
     """Where rows go; on leaving ``with`` the files are whole, after an exception there are none."""
 
-    def __enter__(self) -> Sink: ...
+    def __enter__(self) -> object: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
 
-    def write(self, batch: Sequence[EncodedImage]) -> Iterable[str]:
-        """Adds a row an image and a view; returns the images' labels or classes, "" for an image that has none."""
+    def write(self, batch: Accepted) -> Written:
+        """Adds the batch's rows."""
         ...
 
     def files(self) -> dict[str, str]:
@@ -105,52 +124,45 @@ class ShardWork:
             self.heartbeat.add(done=images, failed=result.failed, resumed=resumed, now=True)
         return result
 
-    def do(self, name: str, batches: Batches, sink: Sink, replaced_ids: Iterable[str] = ()) -> ShardResult:
+    def do(self, name: str, batches: Iterable[Batch | DeadLetter], sink: Sink[Batch]) -> ShardResult:
         """Drains the batches into the sink; writes dead letters and, at the end, the marker.
 
         Raises:
           PlaceError: the disk is full, or nothing may be written below the root.
         """
         try:
-            return self._do(name, batches, sink, replaced_ids)
+            return self._do(name, batches, sink)
         except OSError as error:
             place = PlaceError.of(f"{self.workspace.root} cannot be written: {error}")
             if place is None:
                 raise
             raise place from error
 
-    def _do(self, name: str, batches: Batches, sink: Sink, replaced_ids: Iterable[str]) -> ShardResult:
+    def _do(self, name: str, batches: Iterable[Batch | DeadLetter], sink: Sink[Batch]) -> ShardResult:
         before, started = dict(self.clock.seconds), self._started or time.perf_counter()
         self._started = None
         counts: collections.Counter[str] = collections.Counter()
         classes: collections.Counter[str] = collections.Counter()
         letters: list[DeadLetter] = []
-        waiting = frozenset(replaced_ids)
         with sink:
             for batch in batches:
                 if isinstance(batch, DeadLetter):
                     letters.append(batch)
                     self.heartbeat.add(done=1, failed=1)
                     continue
-                classes.update(self._write(batch, sink, counts))
-                if waiting:
-                    counts["replaced"] += sum(image.reference.image_id in waiting for image in batch)
+                clock = time.perf_counter()
+                written = sink.write(batch)
+                self.clock.add("write", clock)
+                classes.update(written.classes)
+                counts.update(images=written.images, rows=written.rows)
+                counts.update(copied=written.copied, replaced=written.replaced)
+                self.heartbeat.add(done=written.images)
         files = sink.files()
         if letters:
             files["errors"] = self._write_dead_letters(name, letters)
         result = self.workspace.finish(self._result(name, files, counts, classes, letters, before, started))
         self.heartbeat.add(now=True)
         return result
-
-    def _write(self, batch: list[EncodedImage], sink: Sink, counts: collections.Counter[str]) -> Iterable[str]:
-        started = time.perf_counter()
-        classes = sink.write(batch)
-        self.clock.add("write", started)
-        copied = sum(image.copied for image in batch)
-        rows = sum(1 + len(image.views) for image in batch)
-        counts.update(rows=rows, copied=copied, encoded=len(batch) - copied)
-        self.heartbeat.add(done=len(batch))
-        return classes
 
     def _write_dead_letters(self, name: str, letters: Sequence[DeadLetter]) -> str:
         path = f"{WORK}/parts/{self.workspace.attempt_name(name)}.errors.parquet"
@@ -174,7 +186,7 @@ class ShardWork:
             files=files,
             rows=counts["rows"],
             sizes=cast(dict[str, int], self.workspace.file_sizes(files)),
-            encoded=counts["encoded"],
+            encoded=counts["images"] - counts["copied"],
             copied=counts["copied"],
             failures=dict(collections.Counter(letter.error.error_class.value for letter in letters)),
             failure_example=f"{letters[0].reference.uri}: {letters[0].error}"[:500] if letters else "",
