@@ -49,21 +49,13 @@ class ScoreShards(beam.PTransform):
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         """Maps ShardPredictor over the shards."""
         predictor = functools.partial(ShardPredictor, self.options, observe_inference)
-        kind = _ScoreShard if self.options.table is None else _ScoreStored
-        return shards | "ScoreShard" >> beam.ParDo(kind(predictor)).with_resource_hints(**self.hints)
+        step = beam.ParDo(_ScoreShard(predictor), stored=self.options.table is not None)
+        return shards | "ScoreShard" >> step.with_resource_hints(**self.hints)
 
 
 class _ScoreShard(OneAProcess[ShardPredictor]):
-    def process(self, shard: tuple[Any, ...]) -> Iterator[str]:
+    def process(self, shard: tuple[Any, ...], stored: bool) -> Iterator[str]:
         with self._turns.take() as predictor:
-            result = predictor.score(PlannedShard(*shard).load())
-        count_result(result)
-        yield result.to_json()
-
-
-class _ScoreStored(OneAProcess[ShardPredictor]):
-    def process(self, shard: tuple[Any, ...]) -> Iterator[str]:
-        with self._turns.take() as predictor:
-            result = predictor.score_stored(*shard)
+            result = predictor.score_stored(*shard) if stored else predictor.score(PlannedShard(*shard).load())
         count_result(result)
         yield result.to_json()

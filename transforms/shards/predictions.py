@@ -5,10 +5,11 @@ from __future__ import annotations
 import collections
 import datetime
 import functools
+import itertools
 import json
 import mimetypes
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +25,13 @@ from transforms.store.schema import prediction_schema, subset
 from transforms.store.write import columns_to_batch
 
 CSV_COLUMNS = ("image_id", "image_uri", "sha256", "prediction", "confidence", "labels", "model_version")
-_TOLD = ("labels", "split", "group", "attributes")
-_PROPERTIES = ("width", "height", "format", "byte_size")
-_STORED = ("image_id", "image_uri", "sha256", *_TOLD, *_PROPERTIES)
+_LISTED = ("labels", "split", "group", "attributes")
+_DECODED = ("width", "height", "format", "byte_size")
+_STORED = ("image_id", "image_uri", "sha256", *_LISTED, *_DECODED)
 STORED_COLUMNS = (*_STORED, "embedding")
 """Of a feature table: what a prediction is made of."""
 
 _IMAGE_SCHEMA = subset(prediction_schema(), (*_STORED, "brightness"))
-_LISTS = ("labels", "attributes")
 _JSON = json.JSONEncoder(ensure_ascii=False)
 
 
@@ -53,8 +53,8 @@ class ImageBatch(NamedTuple):
         columns = {
             "image_id": [reference.image_id for reference in references],
             "image_uri": [reference.uri for reference in references],
-            **{name: [getattr(reference, name) for reference in references] for name in _TOLD},
-            **{name: [getattr(image, name) for image in batch] for name in ("sha256", *_PROPERTIES, "brightness")},
+            **{name: [getattr(reference, name) for reference in references] for name in _LISTED},
+            **{name: [getattr(image, name) for image in batch] for name in ("sha256", *_DECODED, "brightness")},
         }
         return cls(columns_to_batch(columns, _IMAGE_SCHEMA), stack_vectors(batch))
 
@@ -67,7 +67,7 @@ class ImageBatch(NamedTuple):
         """
         (vectors,) = vectors_of(pa.chunked_array([batch.column("embedding")]), dimension, path)
         columns = {name: batch.column(name) for name in _STORED}
-        columns |= {name: columns[name].fill_null([] if name in _LISTS else "") for name in _TOLD}
+        columns |= {name: columns[name].fill_null([] if name in ("labels", "attributes") else "") for name in _LISTED}
         columns["brightness"] = pa.nulls(len(batch), pa.float32())
         return cls(columns_to_batch(columns, _IMAGE_SCHEMA), vectors)
 
@@ -150,14 +150,22 @@ def vertex_lines(predictions: pa.RecordBatch) -> str:
 
 def _json_lists(column: pa.ListArray) -> pa.Array:
     """Returns lists of texts, or of numbers, as JSON."""
-    values = column.flatten()
-    if pa.types.is_string(values.type):
-        values = values.dictionary_encode()
-        texts = pa.array(map(_JSON.encode, values.dictionary.to_pylist()), pa.string()).take(values.indices)
-    else:
-        texts = pa.array(_JSON.encode(values.to_pylist())[1:-1].split(", "))
+    texts = (_json_texts if pa.types.is_string(column.type.value_type) else _json_numbers)(column.values)
     lists = pa.ListArray.from_arrays(column.offsets, texts)
     return pc.binary_join_element_wise("[", pc.binary_join(lists, ", "), "]", "")
+
+
+def _json_texts(values: pa.StringArray) -> pa.Array:
+    values = values.dictionary_encode()
+    return pa.array(map(_JSON.encode, values.dictionary.to_pylist()), pa.string()).take(values.indices)
+
+
+def _json_numbers(values: pa.FloatArray) -> pa.Array:
+    """Arrow is several times faster than Python; both write the fewest digits that tell a number, but 1e-05 differs."""
+    numbers = values.cast(pa.float64())
+    differ = pc.invert(pc.and_(pc.greater_equal(numbers, 1e-4), pc.less(numbers, 1)))
+    ours = _JSON.encode(numbers.filter(differ).to_pylist())[1:-1].split(", ")
+    return pc.replace_with_mask(numbers.cast(pa.string()), differ, pa.array(ours))
 
 
 def _json_instance(uri: str) -> str:
@@ -171,8 +179,8 @@ def _mime_type(suffix: str) -> str:
 
 def csv_text(predictions: pa.RecordBatch) -> str:
     """Returns CSV_COLUMNS of rows, ``|`` between several labels, the highest confidence beside none of these."""
-    asked = ("activation", "displayNames", "confidences", "predicted")
-    answers = list(map(_csv_answer, *(predictions.column(name).to_pylist() for name in asked)))
+    lists = [_python_lists(predictions.column(name)) for name in ("displayNames", "confidences", "predicted")]
+    answers = list(map(_csv_answer, predictions.column("activation").to_pylist(), *lists))
     columns = {
         "prediction": [said for said, _ in answers],
         "confidence": [confidence for _, confidence in answers],
@@ -182,8 +190,15 @@ def csv_text(predictions: pa.RecordBatch) -> str:
     return csv_lines(zip(*columns.values(), strict=True))
 
 
+def _python_lists(column: pa.ListArray) -> Iterator[list[Any]]:
+    """Yields the lists; twice as fast as ``to_pylist``."""
+    values = column.values.to_pylist()
+    for begin, end in itertools.pairwise(column.offsets.to_pylist()):
+        yield values[begin:end]
+
+
 def _csv_answer(activation: str, names: list[str], confidences: list[float], predicted: list[str]) -> tuple[str, str]:
-    confidence, one = dict(zip(names, confidences, strict=True)), activation == "softmax"
-    said = [name for name in predicted if one or name in confidence]
-    shown = [name for name in said if name in confidence] or names[:one]
-    return "|".join(said or [NONE_OF_THESE][:one]), "|".join(f"{confidence[name]:.6g}" for name in shown)
+    one = activation == "softmax"
+    said = [name for name in predicted if one or name in names]
+    shown = [confidences[names.index(name)] for name in said if name in names] or confidences[:one]
+    return "|".join(said or [NONE_OF_THESE][:one]), "|".join(f"{confidence:.6g}" for confidence in shown)
