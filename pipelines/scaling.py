@@ -8,7 +8,7 @@ import math
 import random
 from typing import Any
 
-from transforms.files.runs import RANGES, REMOTE_THREADS, RUN_ROWS
+from transforms.files.runs import RANGE_ROWS, RANGES, REMOTE_THREADS, RUN_ROWS
 from transforms.files.threads import THREADS
 
 LIST_SECONDS = 11e-6
@@ -79,7 +79,7 @@ class Job:
     def plan_reads(self) -> int:
         """Row groups that are read while the plan is made: every range of keys is looked for in every run."""
         runs = -(-self.images // RUN_ROWS)
-        return runs * max(min(runs, RANGES), -(-self.images // 1_000_000))
+        return runs * max(min(-(-self.images // RANGE_ROWS), RANGES), -(-self.images // 1_000_000))
 
     def bytes(self) -> dict[str, int]:
         """Returns what the job stores and shuffles, whoever works on it."""

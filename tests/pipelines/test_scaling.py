@@ -41,12 +41,12 @@ def test_only_listings_side_by_side_list_faster() -> None:
 
 
 def test_round_trips_are_shared_by_threads_and_a_plan_s_by_workers() -> None:
-    """1,000 shards with five round trips each, by eight threads; 16 ranges in 16 runs, by sixteen on each worker."""
+    """1,000 shards with five round trips each, by eight threads; 62 ranges in 16 runs, by sixteen on each worker."""
     remote = dataclasses.replace(MILLION, round_trip=0.08)
     here, there = (estimate(job, fleet(4))["phases"] for job in (MILLION, remote))
     assert there["commit"] - here["commit"] == pytest.approx(1000 * 5 * 0.08 / 8, abs=0.1)
-    assert remote.plan_reads == 16 * 16
-    assert there["plan"] - here["plan"] == pytest.approx(256 * 0.08 / 16 / 4, abs=0.1)
+    assert remote.plan_reads == 62 * 16
+    assert there["plan"] - here["plan"] == pytest.approx(62 * 16 * 0.08 / 16 / 4, abs=0.1)
     assert Job(images=10**9, images_per_core_second=1).plan_reads == 15_259 * 1000
 
 

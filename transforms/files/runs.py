@@ -31,10 +31,10 @@ RUN_BYTES = 32 << 20
 GROUP_ROWS = 1024
 """Rows of a row group: the least that is read of a run; a Run has the first key of each."""
 
-RANGE_ROWS = 1 << 16
+RANGE_ROWS = 1 << 14
 """Rows of a range, about: what the join of two sides holds at once."""
 
-RANGES = 256
+RANGES, MAX_RANGE_ROWS = 256, 1 << 20
 """When there would be more ranges than this, they grow: up to a million rows, some 300 MB."""
 
 LOCAL_THREADS, REMOTE_THREADS = 2, 16
@@ -145,7 +145,7 @@ def keys_of(rows: pa.Table) -> Keys:
 def split_ranges(runs: Sequence[Run], rows: int | None = None) -> Iterator[KeyRange]:
     """Yields ranges of keys that cover everything, each with about ``rows`` rows of all runs together."""
     total = sum(run.rows for run in runs)
-    wanted = rows or max(RANGE_ROWS, min(total // RANGES, RANGE_ROWS << 4))
+    wanted = rows or max(RANGE_ROWS, min(total // RANGES, MAX_RANGE_ROWS))
     samples = sorted(
         (key, min(GROUP_ROWS, run.rows - number * GROUP_ROWS)) for run in runs for number, key in enumerate(run.keys)
     )
