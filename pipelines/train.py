@@ -14,7 +14,7 @@ from pipelines import cli, options
 from pipelines.report.trained_rows import TableRows
 from pipelines.report.training import Trained, report_files
 from pipelines.run_record import configuration_json, print_record
-from pipelines.training import assemble, export, gate, outcome, publish
+from pipelines.training import assemble, outcome
 from pipelines.training.checks import CheckSettings, add_check_arguments, check_arguments, check_settings
 from pipelines.training.fit_settings import FitSettings, add_fit_flags, fit_arguments, fit_settings
 from pipelines.training.lab import LabSettings, add_lab_flags, lab_arguments, lab_settings
@@ -26,6 +26,7 @@ from pipelines.training.remedy_settings import (
 )
 from pipelines.training.stream import StreamSettings, add_stream_flags, stream_arguments
 from pipelines.training.summary import summarise, training_record
+from pipelines.training.target import Target, add_target_arguments, given_target
 from transforms.files import filesystem
 from transforms.model.directory import ModelDirectory
 from transforms.store.catalog import open_table
@@ -33,11 +34,10 @@ from transforms.store.table import FeatureTable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfiguration:
+class TrainConfiguration(Target):
     """What ``heliograph train`` was asked to do; written into the model."""
 
     store: str
-    model: str
     version: int | datetime.datetime | None
     encoder_table: str | None
     fit: FitSettings
@@ -45,8 +45,6 @@ class TrainConfiguration:
     lab: LabSettings
     checks: CheckSettings
     remedies: RemedySettings
-    assert_accuracy_at_least: float | None
-    labels_output_file: str | None
     trust_model: bool
 
 
@@ -58,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = options.command_parser("train", "Fit a softmax head on stored features, and export a model.")
     parser.add_argument("--store", required=True, help="that `heliograph embed` made")
-    parser.add_argument("--model", required=True, help="directory of the model; versions 1, 2 … are made in it")
+    add_target_arguments(parser)
     options.add_version_flag(parser)
     parser.add_argument("--encoder-table", metavar="NAME", help="table to train on, when the store has several")
     add_fit_flags(parser)
@@ -66,8 +64,6 @@ def _parser() -> argparse.ArgumentParser:
     add_check_arguments(parser)
     add_remedy_arguments(parser)
     add_stream_flags(parser)
-    gate.add_gate_argument(parser)
-    export.add_labels_argument(parser)
     parser.add_argument("--trust-model", action="store_true", help="load an encoder that carries code")
     return parser
 
@@ -77,8 +73,8 @@ def _run(argv: Sequence[str] | None) -> int:
     fit = fit_settings(flags)
     lab = lab_settings(flags, fit)
     configuration = TrainConfiguration(
+        **vars(given_target(flags)),
         store=filesystem.absolute(flags.store),
-        model=filesystem.absolute(flags.model),
         version=flags.version,
         encoder_table=flags.encoder_table,
         fit=fit,
@@ -86,8 +82,6 @@ def _run(argv: Sequence[str] | None) -> int:
         checks=check_settings(flags),
         remedies=remedy_settings(flags, fit, lab),
         stream=StreamSettings(memory_limit=flags.memory_limit),
-        assert_accuracy_at_least=flags.assert_accuracy_at_least,
-        labels_output_file=flags.labels_output_file,
         trust_model=flags.trust_model,
     )
     record = train(configuration)
@@ -102,26 +96,19 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
       As summary.training_record.
     """
     started = time.monotonic()
-    gate.check_threshold(configuration.assert_accuracy_at_least)
-    publish.check_target(configuration.model)
     table = open_table(configuration.store, configuration.encoder_table, configuration.version)
     data = assemble.describe_data(configuration.store, table)
     settings = (configuration.fit, configuration.lab, configuration.checks, configuration.remedies)
     digest = assemble.training_digest(data, *settings)
     if configuration.stream.is_beyond(table):
         digest += "-streamed"
-    model = publish.find_same(configuration.model, digest)
-    made = model is None
-    with publish.telling_of_published(configuration.model, digest):
-        if model is not None:
-            gate.check_accuracy(model.metrics, configuration.assert_accuracy_at_least)
-        else:
-            training = _fit(configuration, table, data, digest)
-            gate.check_accuracy(training.metrics, configuration.assert_accuracy_at_least)
-            version = assemble.publish_training(training, configuration.model, configuration.trust_model)
-            model = ModelDirectory.open(filesystem.join(configuration.model, str(version)))
-        if configuration.labels_output_file:
-            export.write_labels(configuration.labels_output_file, model.labels)
+
+    def make() -> ModelDirectory:
+        training = _fit(configuration, table, data, digest)
+        configuration.check_accuracy(training.metrics)
+        return assemble.publish_training(training, configuration.model, configuration.trust_model)
+
+    model, made = configuration.reach(digest, make)
     return training_record(model, made, time.monotonic() - started)
 
 

@@ -27,7 +27,7 @@ from pipelines.training.model_card import model_card
 from transforms.encoders.calibration import fetch_calibration, publish_calibration
 from transforms.encoders.specification import EncoderSpecification
 from transforms.files.filesystem import join
-from transforms.model.directory import FORMAT
+from transforms.model.directory import FORMAT, ModelDirectory
 from transforms.model.head import Head
 from transforms.shards.record import peak_memory_mb, software_versions
 from transforms.store.read import iterate
@@ -136,7 +136,7 @@ def collect_metrics(splits: Splits, fit: Fit, head: Head, temperature: Temperatu
     }
 
 
-def publish_training(training: Training, model: str, trust_model: bool) -> int:
+def publish_training(training: Training, model: str, trust_model: bool) -> ModelDirectory:
     """Exports a training and publishes it as the next version, which is returned.
 
     metrics.json says how far its probabilities are from the batch path's, at most, on the golden images.
@@ -178,7 +178,7 @@ def publish_training(training: Training, model: str, trust_model: bool) -> int:
                 stream.write(text)
         publish.write_json(os.path.join(directory, "model.json"), fields)
 
-    return publish.publish(model, fill, seal)
+    return ModelDirectory.open(join(model, str(publish.publish(model, fill, seal))))
 
 
 def _run_record(training: Training) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import tempfile
@@ -145,11 +144,6 @@ def save_served_model(model: Any, directory: str, labels: Sequence[str]) -> None
 def labels_file(labels: Sequence[str]) -> bytes:
     """Returns labels.txt: a label a line, in the order of the outputs; line breaks in them become blanks."""
     return "".join(" ".join(label.splitlines()) + "\n" for label in labels).encode("utf-8", "surrogateescape")
-
-
-def add_labels_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--labels-output-file``."""
-    parser.add_argument("--labels-output-file", metavar="F", help="write the labels there, in the outputs' order")
 
 
 def write_labels(address: str, labels: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from pipelines.report.sections.network import Shown
 from pipelines.report.trained_rows import PixelRows
 from pipelines.report.training import Trained, report_files
 from pipelines.run_record import configuration_json
-from pipelines.training import assemble, export, gate, publish
+from pipelines.training import assemble
 from pipelines.training.batches import Batches
 from pipelines.training.calibrate import TemperatureFit, calibrate
 from pipelines.training.class_weights import class_weights_of
@@ -41,6 +41,7 @@ from pipelines.training.pixels import (
     rows_of,
 )
 from pipelines.training.summary import tell, training_record
+from pipelines.training.target import Target, add_target_arguments, given_target
 from pipelines.training.thresholds import (
     ThresholdSettings,
     add_threshold_arguments,
@@ -54,7 +55,6 @@ from transforms.encoders.encoder import Encoder
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.encoders.specification import EncoderSpecification, Preprocessing
-from transforms.files import filesystem
 from transforms.machine.cores import usable_cores
 from transforms.measures.evaluation import null_for_nan
 from transforms.model.directory import ModelDirectory
@@ -68,7 +68,7 @@ NETWORK_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImagesConfiguration(inputs.InputConfiguration):
+class ImagesConfiguration(inputs.InputConfiguration, Target):
     """Which images a network is trained on, from which confidences on it answers, and where the model goes."""
 
     split: str
@@ -76,17 +76,14 @@ class ImagesConfiguration(inputs.InputConfiguration):
     threads: int | None
     image_timeout: float
     trust_model: bool
-    model: str
     work_dir: str | None
     thresholds: ThresholdSettings
-    assert_accuracy_at_least: float | None
-    labels_output_file: str | None
 
 
 def add_images_flags(parser: argparse.ArgumentParser) -> None:
     """Adds a flag for each field of ImagesConfiguration."""
     inputs.add_source_flags(parser)
-    parser.add_argument("--model", required=True, help="directory of the model; versions 1, 2 … are made in it")
+    add_target_arguments(parser)
     parser.add_argument(
         "--split",
         default="80/10/10",
@@ -99,8 +96,6 @@ def add_images_flags(parser: argparse.ArgumentParser) -> None:
         help="where decoded pixels and checkpoints lie while it trains (default: in the model's directory)",
     )
     add_threshold_arguments(parser)
-    gate.add_gate_argument(parser)
-    export.add_labels_argument(parser)
 
 
 def images_configuration(flags: argparse.Namespace) -> ImagesConfiguration:
@@ -109,21 +104,17 @@ def images_configuration(flags: argparse.Namespace) -> ImagesConfiguration:
     Raises:
       UsageError: a value that cannot be.
     """
-    gate.check_threshold(flags.assert_accuracy_at_least)
-    publish.check_target(flags.model)
     SplitRatios.parse(flags.split)
     return ImagesConfiguration(
         **vars(inputs.given_input(flags)),
+        **vars(given_target(flags)),
         split=flags.split,
         max_failures=inputs.check_max_failures(flags.max_failures),
         threads=flags.threads,
         image_timeout=flags.image_timeout,
         trust_model=flags.trust_model,
-        model=filesystem.absolute(flags.model),
         work_dir=flags.work_dir and os.path.abspath(flags.work_dir),
         thresholds=threshold_settings(flags),
-        assert_accuracy_at_least=flags.assert_accuracy_at_least,
-        labels_output_file=flags.labels_output_file,
     )
 
 
@@ -206,22 +197,19 @@ def train_network(training: NetworkTraining) -> dict[str, Any]:
     data = training.describe_data()
     weights = training.digest(data)
     digest = weights + settings_suffix(images.thresholds)
-    model, made = publish.find_same(images.model, digest), False
-    this: dict[str, Any] = {}
-    with publish.telling_of_published(images.model, digest):
-        if model is not None:
-            gate.check_accuracy(model.metrics, images.assert_accuracy_at_least)
-        else:
-            with working_directory(images.model, images.work_dir, weights) as work:
-                trained = _train(training, work)
-                gate.check_accuracy(trained.metrics, images.assert_accuracy_at_least)
-                made = "start" not in data or trained.metrics["fit"]["best_epoch"] > 0
-                path = _publish(training, trained, data, digest, work) if made else data["start"]["model"]
-            model = ModelDirectory.open(path)
-            this = {} if made else {"gained": False, "metrics": trained.metrics}
-        if images.labels_output_file:
-            export.write_labels(images.labels_output_file, model.labels)
-    return training_record(model, made, time.monotonic() - started) | this
+    ungained: dict[str, Any] = {}
+
+    def make() -> ModelDirectory:
+        with working_directory(images.model, images.work_dir, weights) as work:
+            trained = _train(training, work)
+            images.check_accuracy(trained.metrics)
+            if "start" not in data or trained.metrics["fit"]["best_epoch"]:
+                return _publish(training, trained, data, digest, work)
+        ungained.update(made=False, gained=False, metrics=trained.metrics)
+        return ModelDirectory.open(data["start"]["model"])
+
+    model, made = images.reach(digest, make)
+    return training_record(model, made, time.monotonic() - started) | ungained
 
 
 def _train(training: NetworkTraining, work: str) -> _Measured:
@@ -304,8 +292,10 @@ def _take_apart(training: NetworkTraining, fitted: _Fitted, work: str) -> _Measu
     )
 
 
-def _publish(training: NetworkTraining, trained: _Measured, data: dict[str, Any], digest: str, work: str) -> str:
-    """Draws what lies beside the model, and publishes it all; returns the address of the version."""
+def _publish(
+    training: NetworkTraining, trained: _Measured, data: dict[str, Any], digest: str, work: str
+) -> ModelDirectory:
+    """Draws what lies beside the model, and publishes it all."""
     images, fitted, specification = training.images, trained.fitted, trained.specification
     rows = PixelRows(
         specification=specification,
@@ -342,7 +332,7 @@ def _publish(training: NetworkTraining, trained: _Measured, data: dict[str, Any]
         encoder_file=file,
         copies={file: specification.source, **_write_files(pictures, fitted.history, work)},
     )
-    return filesystem.join(images.model, str(assemble.publish_training(made, images.model, images.trust_model)))
+    return assemble.publish_training(made, images.model, images.trust_model)
 
 
 def _measure(fitted: _Fitted, encoded: Splits, head: Head, temperature: TemperatureFit) -> dict[str, Any]:

@@ -5,11 +5,9 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from pipelines.training.features import Examples
-from pipelines.training.gate import check_accuracy, check_threshold
 from pipelines.training.measure import measure
 from tests.pipelines.training.test_calibrate import doubles, identity_head
 from tests.transforms.model.builders import array
-from transforms.errors import OptionError, QualityGateError
 
 
 def test_metrics_agree_with_scikit_learn() -> None:
@@ -46,20 +44,3 @@ def test_rows_of_a_label_that_the_head_does_not_know_are_wrong() -> None:
 def test_an_empty_split_has_no_metrics() -> None:
     empty = Examples(vectors=np.zeros((0, 2), np.float32), targets=np.zeros(0, np.int32))
     assert measure(identity_head(2), empty) is None
-
-
-def test_the_gate_looks_at_test_and_without_it_at_validation() -> None:
-    good, bad = {"accuracy": 0.9, "rows": 10}, {"accuracy": 0.7, "rows": 1234}
-    check_accuracy({"validation": bad, "test": good}, 0.9)
-    check_accuracy({"validation": good, "test": None}, 0.9)
-    check_accuracy({"validation": bad, "test": bad}, None)
-    with pytest.raises(QualityGateError, match=r"accuracy 0\.7000 on the test split \(1,234 images\) is below .*0\.8;"):
-        check_accuracy({"validation": good, "test": bad}, 0.8)
-    with pytest.raises(QualityGateError, match="on the validation split"):
-        check_accuracy({"validation": bad, "test": None}, 0.8)
-
-
-@pytest.mark.parametrize("threshold", [-0.1, 80, float("nan")])
-def test_a_threshold_that_is_no_accuracy_is_refused(threshold: float) -> None:
-    with pytest.raises(OptionError, match=r"--assert-accuracy-at-least must be in \[0, 1\], such as 0\.8, got"):
-        check_threshold(threshold)
