@@ -9,6 +9,7 @@ from pipelines.options import positive
 from pipelines.training.features import AUTO, LABELS_PER_IMAGE
 from pipelines.training.mindiff import MinDiff
 from pipelines.training.schedule import ANNEAL, CONSTANT, PLATEAU, SCHEDULES, Schedule
+from pipelines.training.setting_ranges import check_ranges
 from transforms.errors import OptionError
 
 DIRECT, ADAM = "direct", "adam"
@@ -64,13 +65,7 @@ class FitSettings:
     mindiff: MinDiff | None = None
 
     def __post_init__(self) -> None:
-        for flag in ("dropout_rate", "label_smoothing"):
-            if not 0 <= getattr(self, flag) < 1:
-                raise OptionError(f"{_flag(flag)} must be in [0, 1), got {getattr(self, flag)}")
-        for flag in ("learning_rate", "train_epochs", "batch_size", "patience"):
-            value = getattr(self, flag)
-            if value is not None and not 0 < value < float("inf"):
-                raise OptionError(f"{_flag(flag)} must be positive, got {getattr(self, flag)}")
+        check_ranges(self)
         if self.l2_regularizer is not None and not 0 <= self.l2_regularizer < float("inf"):
             raise OptionError(f"--l2-regularizer must be auto, 0 or positive, got {self.l2_regularizer}")
         if any(units < 1 for units in self.hidden_units):
@@ -80,8 +75,6 @@ class FitSettings:
             raise OptionError(f"--solver direct fits the plain head only; leave out {flag}, or say --solver adam")
         if self.solver == DIRECT and self.mindiff:
             raise OptionError("--solver direct knows no --mindiff; leave --solver out, or say --solver adam")
-        if not 0 <= self.seed < 2**31:
-            raise OptionError(f"--seed must be in [0, 2147483648), got {self.seed}")
 
     @property
     def plain(self) -> bool:
@@ -233,7 +226,3 @@ def hidden_units(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise OptionError(f"--hidden-units must be numbers such as 256 or 512,256, got {text!r}") from None
-
-
-def _flag(field: str) -> str:
-    return "--" + field.replace("_", "-")

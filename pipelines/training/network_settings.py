@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 
 from pipelines.options import positive
+from pipelines.training.setting_ranges import check_ranges
 from transforms.errors import OptionError
 from transforms.images.augment import POLICIES, find_policy
 
@@ -53,15 +54,10 @@ class NetworkSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in ("dropout_rate", "label_smoothing"):
-            if not 0 <= getattr(self, field) < 1:
-                raise OptionError(f"{_flag(field)} must be in [0, 1), got {getattr(self, field)}")
-        for field in ("learning_rate", "train_epochs", "patience", "batch_size"):
-            if not 0 < getattr(self, field) < float("inf"):
-                raise OptionError(f"{_flag(field)} must be positive, got {getattr(self, field)}")
-        for field in ("l2_regularizer", "ema_epochs"):
-            if not 0 <= getattr(self, field) < float("inf"):
-                raise OptionError(f"{_flag(field)} must be 0 or positive, got {getattr(self, field)}")
+        check_ranges(self)
+        for flag, value in (("--l2-regularizer", self.l2_regularizer), ("--ema-epochs", self.ema_epochs)):
+            if not 0 <= value < float("inf"):
+                raise OptionError(f"{flag} must be 0 or positive, got {value}")
         if not 0 <= self.warm_up_epochs < self.train_epochs:
             raise OptionError(
                 f"--warm-up-epochs must be 0 or more and below --train-epochs {self.train_epochs}, "
@@ -71,8 +67,6 @@ class NetworkSettings:
             raise OptionError(f"--schedule must be {' or '.join(SCHEDULES)}, got {self.schedule!r}")
         if self.augment != NO_AUGMENTATION:
             find_policy(self.augment)
-        if not 0 <= self.seed < 2**31:
-            raise OptionError(f"--seed must be in [0, 2147483648), got {self.seed}")
 
 
 def add_network_flags(parser: argparse.ArgumentParser, default: NetworkSettings) -> None:
@@ -128,7 +122,3 @@ def network_settings(flags: argparse.Namespace) -> NetworkSettings:
     if flags.warm_up_epochs is None:
         values["warm_up_epochs"] = min(NetworkSettings.warm_up_epochs, flags.train_epochs / 2)
     return NetworkSettings(**values)
-
-
-def _flag(field: str) -> str:
-    return "--" + field.replace("_", "-")
