@@ -25,7 +25,7 @@ from pipelines.training.fit_head import Fit
 from pipelines.training.measure import measure, measure_slices
 from pipelines.training.model_card import model_card
 from transforms.encoders.calibration import fetch_calibration, publish_calibration
-from transforms.encoders.specification import EncoderSpecification
+from transforms.encoders.specification import EncoderSpecification, fields_digest
 from transforms.files.filesystem import join
 from transforms.model.directory import FORMAT, ModelDirectory
 from transforms.model.head import Head
@@ -109,7 +109,7 @@ def training_digest(data: Mapping[str, Any], *settings: Any) -> str:
         "table": data["table"],
         "settings": {type(entry).__name__: dataclasses.asdict(entry) for entry in settings},
     }
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+    return fields_digest(fields)
 
 
 def collect_metrics(splits: Splits, fit: Fit, head: Head, temperature: TemperatureFit) -> dict[str, Any]:

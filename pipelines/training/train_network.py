@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +52,7 @@ from pipelines.training.working_directory import working_directory
 from transforms.encoders.encoder import Encoder
 from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder, resolve_encoder
-from transforms.encoders.specification import EncoderSpecification, Preprocessing
+from transforms.encoders.specification import EncoderSpecification, Preprocessing, fields_digest
 from transforms.machine.cores import usable_cores
 from transforms.measures.evaluation import null_for_nan
 from transforms.model.directory import ModelDirectory
@@ -181,7 +179,7 @@ class NetworkTraining:
             "preprocessing": dataclasses.asdict(self.preprocessing),
             "configuration": {**configuration_json(self.configuration), "images": None},
         }
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+        return fields_digest(fields)
 
 
 def train_network(training: NetworkTraining) -> dict[str, Any]:

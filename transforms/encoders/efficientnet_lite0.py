@@ -183,10 +183,8 @@ def open_default(height: int = SIZE, width: int = SIZE, expected_sha256: str | N
     """
     require_digest(NAME, SHA256, expected_sha256)
     model = build_model(read_weights(), height=height, width=width)
-    return Network(
-        call=lambda images: model(images, training=False),
-        trackable=[variable.value for variable in model.variables],
-        variables=tuple(variable.value for variable in model.variables),
+    return Network.of_keras(
+        model,
         weights_sha256=SHA256,
         height=height,
         width=width,

@@ -72,11 +72,8 @@ def open_application(
     digest = values_digest(handle.target, (np.asarray(variable.value) for variable in model.weights))
     require_digest(handle.source, digest, expected_sha256)
     scale, offset, channel_order = describe_preprocessing(handle.source, preprocess_input)
-    return Network(
-        call=lambda images: model(images, training=False),
-        model=model,
-        trackable=[variable.value for variable in model.variables],
-        variables=tuple(variable.value for variable in model.variables),
+    return Network.of_keras(
+        model,
         weights_sha256=digest,
         height=height,
         width=width,

@@ -55,11 +55,8 @@ def open_keras_file(
     dtype = str(inputs[0].dtype)
     pixel_range = find_pixel_range(model) if "float" in dtype else (0.0, 255.0)
     scale, offset = affine_range(*pixel_range) if pixel_range else (None, None)
-    return Network(
-        call=lambda images: model(images, training=False),
-        model=model,
-        trackable=[variable.value for variable in model.variables],
-        variables=tuple(variable.value for variable in model.variables),
+    return Network.of_keras(
+        model,
         weights_sha256=digest,
         height=image.height,
         width=image.width,

@@ -46,6 +46,18 @@ class Network:
     channel_order: str = RGB
     model: Any = None
 
+    @classmethod
+    def of_keras(cls, model: Any, **fields: Any) -> Network:
+        """Returns the network that a Keras model is; ``fields`` are the others."""
+        values = tuple(variable.value for variable in model.variables)
+        return cls(
+            call=lambda images: model(images, training=False),
+            trackable=list(values),
+            variables=values,
+            model=model,
+            **fields,
+        )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageInput:

@@ -36,7 +36,7 @@ class Preprocessing:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change when any field does."""
-        return _digest(dataclasses.asdict(self))
+        return fields_digest(dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class EncoderSpecification:
         """16 hexadecimal digits that change when the vectors may: all fields but name and source."""
         fields = self.to_json()
         del fields["name"], fields["source"]
-        return _digest(fields)
+        return fields_digest(fields)
 
     @property
     def table_name(self) -> str:
@@ -98,5 +98,6 @@ class EncoderSpecification:
         return cls(**values)
 
 
-def _digest(fields: Mapping[str, Any]) -> str:
+def fields_digest(fields: Mapping[str, Any]) -> str:
+    """Returns 16 hexadecimal digits that are the same for equal fields of JSON types, in any order."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
