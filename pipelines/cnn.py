@@ -16,7 +16,7 @@ from pipelines.training.networks import build_cnn
 from pipelines.training.pixels import usual_size
 from pipelines.training.summary import summarise
 from pipelines.training.train_network import (
-    ImagesConfiguration,
+    NetworkConfiguration,
     NetworkTraining,
     add_images_flags,
     images_configuration,
@@ -28,13 +28,11 @@ from transforms.encoders.specification import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CnnConfiguration:
+class CnnConfiguration(NetworkConfiguration):
     """What ``heliograph cnn`` was asked to do; written into the model."""
 
-    images: ImagesConfiguration
     preprocessing: Preprocessing
     network: CnnSettings
-    fit: NetworkSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,10 +76,8 @@ def _run(argv: Sequence[str] | None) -> int:
 
     record = train_network(
         NetworkTraining(
-            images=images,
             listing=listing,
             preprocessing=size,
-            settings=fit,
             build=build,
             configuration=configuration,
             data={},
