@@ -211,6 +211,24 @@ def test_top_k_keeps_the_best(tmp_path: Path, photos: Path, model: Path, capsys:
     assert {tuple(row["displayNames"]) for row in predictions(tmp_path).values()} <= {("disc",), ("stripes",)}
 
 
+@pytest.mark.parametrize(("room", "groups"), [(predictor.ROW_GROUP_BYTES, [30]), (1, [8, 8, 8, 6])])
+def test_batches_wait_for_each_other(
+    tmp_path: Path,
+    photos: Path,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    room: int,
+    groups: list[int],
+) -> None:
+    monkeypatch.setattr(predictor, "ROW_GROUP_BYTES", room)
+    run(capsys, "--input", photos / "disc", "--model", model, "--output", tmp_path, "--batch-size", 8)
+    (path,) = tmp_path.glob("predictions_*.parquet")
+    footer = pq.ParquetFile(path).metadata
+    assert [footer.row_group(number).num_rows for number in range(footer.num_row_groups)] == groups
+    assert len(predictions(tmp_path)) == 30
+
+
 def test_a_csv_formula_is_neutralised(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

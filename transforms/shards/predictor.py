@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
@@ -38,6 +39,9 @@ from transforms.store.schema import prediction_schema
 from transforms.store.write import sync
 
 FORMATS = ("parquet", "jsonl", "csv")
+
+ROW_GROUP_BYTES = 8_000_000
+"""Of predictions that are written together: many small row groups take three times the room, and long to read."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,13 +193,18 @@ class _PredictionSink:
         self._paths = {name: f"{WORK}/parts/{attempt}.{name}" for name in options.formats}
         self._streams: dict[str, Any] = {}
         self._parquet: pq.ParquetWriter | None = None
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_bytes = 0
 
     def write(self, batch: ImageBatch) -> Written:
         if not self._streams:
             self._open()
         predictions = predict(batch, self._model.head, self._model.identifier, self._options.top_k)
         if self._parquet is not None:
-            self._parquet.write_batch(predictions)
+            self._waiting.append(predictions)
+            self._waiting_bytes += predictions.nbytes
+            if self._waiting_bytes >= ROW_GROUP_BYTES:
+                self._write_row_group(self._parquet)
         if "jsonl" in self._streams:
             self._streams["jsonl"].write(vertex_lines(predictions).encode())
         if "csv" in self._streams:
@@ -209,6 +218,8 @@ class _PredictionSink:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._parquet is not None:
+            if kind is None:
+                self._write_row_group(self._parquet)
             self._parquet.close()
         for name, stream in self._streams.items():
             stream.close()
@@ -217,6 +228,11 @@ class _PredictionSink:
                 filesystem.delete_file(path)
             elif is_local(self._options.output):
                 sync(path)
+
+    def _write_row_group(self, writer: pq.ParquetWriter) -> None:
+        if self._waiting:
+            writer.write_table(pa.Table.from_batches(self._waiting))
+        self._waiting, self._waiting_bytes = [], 0
 
     def files(self) -> dict[str, str]:
         return self._paths if self._streams else {}
