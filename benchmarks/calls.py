@@ -1,6 +1,6 @@
 """What is fixed about how a network is called, measured: images a call, threads, and BatchNorm folded or not.
 
-    python -m benchmarks.calls tensorflow|litert|lanes [--encoder HANDLE] [--sizes 1 8 32]
+    python -m benchmarks.calls tensorflow|litert|lanes|turns [--encoder HANDLE] [--sizes 1 8 32]
     python -m benchmarks.calls folding --encoder keras-applications:MobileNetV2
 
 Rounds are interleaved. Prints, as medians over them, images a second, milliseconds of processor time an image, and the
@@ -33,7 +33,9 @@ from transforms.encoders.specification import EncoderSpecification
 from transforms.encoders.tensorflow_runtime import import_tensorflow
 from transforms.images.augment import Views
 from transforms.machine.cores import usable_cores
-from transforms.shards.lanes import DeadLetter, Lane, stack_vectors
+from transforms.shards.lanes import Lane
+from transforms.shards.outcome import DeadLetter, stack_vectors
+from transforms.shards.tuning import IMAGES_IN_TURN, Way
 from transforms.sources.reference import ImageReference
 
 IMAGES = 32
@@ -104,27 +106,40 @@ class NothingKnown:
 
 
 def lanes(specification: EncoderSpecification, sizes: list[int]) -> Work:
-    """Photographs by so many threads that decode and encode an image each; by some that decode, and others encode."""
-    directory = write(Path(tempfile.mkdtemp(prefix="heliograph-calls-")), SMALL, PHOTOGRAPHS, DRAWN)
+    """Photographs by so many threads that decode and encode; by some that decode, and others encode."""
+    work, cores = photograph_work(specification, PHOTOGRAPHS), usable_cores()
+    ways = {f"{size} decode and encode": work(Way(size, IMAGES_IN_TURN[0]), None) for size in sizes}
+    return ways | {f"{cores} decode, {cores} encode": work(Way(cores, IMAGES_IN_TURN[0]), NothingKnown())}
+
+
+def turns(specification: EncoderSpecification, sizes: list[int]) -> Work:
+    """Photographs by a thread a core, each of which takes so many in turn."""
+    work = photograph_work(specification, 4 * PHOTOGRAPHS)
+    return {f"{size} in turn": work(Way(usable_cores(), size), None) for size in sizes}
+
+
+def photograph_work(
+    specification: EncoderSpecification, count: int
+) -> Callable[[Way, NothingKnown | None], Callable[[], Vectors]]:
+    """Draws photographs; returns what makes a lane that embeds them in some way."""
+    directory = write(Path(tempfile.mkdtemp(prefix="heliograph-calls-")), SMALL, count, DRAWN)
     atexit.register(shutil.rmtree, directory)
     references = [ImageReference(str(path)) for path in sorted(directory.glob("*.jpg"))]
     encoder = load_litert(dataclasses.replace(specification, engine="litert"))
 
-    def work(threads: int, known: NothingKnown | None) -> Callable[[], Vectors]:
+    def work(way: Way, known: NothingKnown | None) -> Callable[[], Vectors]:
         lane = Lane(
             encoder=encoder,
             preprocessing=specification.preprocessing,
             roots=[str(directory)],
-            threads=threads,
+            ways=[way],
             known=known,
         )
         return lambda: np.concatenate(
             [stack_vectors(batch) for batch in lane.run(references) if not isinstance(batch, DeadLetter)]
         )
 
-    ways = {f"{size} decode and encode": work(size, None) for size in sizes}
-    cores = usable_cores()
-    return ways | {f"{cores} decode, {cores} encode": work(cores, NothingKnown())}
+    return work
 
 
 def folding_calls(specification: EncoderSpecification, sizes: list[int]) -> Work:
@@ -160,7 +175,13 @@ def measure(work: Work, rounds: int) -> None:
         print(f"| {name} | {rate:.0f} | {processor:.2f} | {difference:.1e} |")
 
 
-KINDS = {"tensorflow": tensorflow_calls, "litert": litert_calls, "lanes": lanes, "folding": folding_calls}
+KINDS = {
+    "tensorflow": tensorflow_calls,
+    "litert": litert_calls,
+    "lanes": lanes,
+    "turns": turns,
+    "folding": folding_calls,
+}
 
 
 def main() -> None:
@@ -168,7 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--encoder", default="efficientnet-lite0")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4], help="of calls, or numbers of threads")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4], help="of calls or turns, or threads")
     parser.add_argument("--rounds", type=int, default=5)
     flags = parser.parse_args()
     specification = reference(resolve_encoder(flags.encoder))

@@ -26,7 +26,7 @@ from pipelines import runner
 from transforms.commit_parts import CommitOptions, CommitParts, commit_features
 from transforms.encoders.resolve import resolve_encoder
 from transforms.shards.embedder import EmbedOptions, _FeatureSink
-from transforms.shards.lanes import EncodedImage
+from transforms.shards.outcome import EncodedImage
 from transforms.shards.record import peak_memory_mb
 from transforms.shards.shard import ShardResult
 from transforms.shards.workspace import Workspace

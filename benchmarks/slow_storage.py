@@ -23,6 +23,7 @@ from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.machine.cores import usable_cores
 from transforms.shards import readahead
 from transforms.shards.lanes import Lane
+from transforms.shards.work import ways_to_work
 from transforms.sources.folder import list_folder
 from transforms.sources.reference import ImageReference
 
@@ -33,7 +34,8 @@ DRAWN = 50
 def images_per_second(encoder: Encoder, references: Sequence[ImageReference], root: str) -> float:
     """Runs a lane over the images."""
     preprocessing = encoder.specification.preprocessing
-    lane = Lane(encoder=encoder, preprocessing=preprocessing, roots=[root], threads=usable_cores())
+    ways = ways_to_work(0, 0, usable_cores(), preprocessing, encoder)
+    lane = Lane(encoder=encoder, preprocessing=preprocessing, roots=[root], ways=ways)
     started = time.perf_counter()
     done = sum(len(batch) for batch in lane.run(references) if isinstance(batch, list))
     seconds = time.perf_counter() - started

@@ -14,7 +14,9 @@ import numpy.typing as npt
 from transforms.encoders.calibration import SAMPLE_IMAGES
 from transforms.encoders.specification import Preprocessing
 from transforms.machine.cores import usable_cores
-from transforms.shards.lanes import DeadLetter, Decoder
+from transforms.shards.decoder import Decoder
+from transforms.shards.outcome import DeadLetter
+from transforms.shards.work import ways_to_work
 from transforms.sources.dialects import Source, roots_of
 from transforms.sources.reference import ImageReference
 
@@ -40,10 +42,11 @@ def draw_pixels(
     )
     listed = enumerate(reference for source in sources for reference in islice(source.list_images(), LISTED))
     drawn = heapq.nsmallest(_SPARE * count, listed, key=lambda pair: _draw(pair[1]))
-    decoder = Decoder(preprocessing=preprocessing, roots=roots_of(sources), threads=usable_cores())
+    ways = ways_to_work(0, 0, usable_cores(), preprocessing)
+    decoder = Decoder(preprocessing=preprocessing, roots=roots_of(sources), ways=ways)
     found: dict[str, npt.NDArray[np.uint8]] = {}
     # Containers are read forward, so images are decoded in the order in which they were listed.
-    for outcome in decoder.decode(reference for _, reference in sorted(drawn, key=lambda pair: pair[0])):
+    for outcome in decoder.decode([reference for _, reference in sorted(drawn, key=lambda pair: pair[0])]):
         if not isinstance(outcome, DeadLetter) and outcome.pixels is not None:
             found[outcome.reference.image_id] = outcome.pixels
     decoder.close()

@@ -16,7 +16,7 @@ from pipelines.training.networks import build_cnn
 from pipelines.training.pixels import usual_size
 from pipelines.training.summary import summarise
 from pipelines.training.train_network import (
-    NetworkConfiguration,
+    ImagesConfiguration,
     NetworkTraining,
     add_images_flags,
     images_configuration,
@@ -28,11 +28,13 @@ from transforms.encoders.specification import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CnnConfiguration(NetworkConfiguration):
+class CnnConfiguration:
     """What ``heliograph cnn`` was asked to do; written into the model."""
 
+    images: ImagesConfiguration
     preprocessing: Preprocessing
     network: CnnSettings
+    fit: NetworkSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,8 +78,10 @@ def _run(argv: Sequence[str] | None) -> int:
 
     record = train_network(
         NetworkTraining(
+            images=images,
             listing=listing,
             preprocessing=size,
+            settings=fit,
             build=build,
             configuration=configuration,
             data={},

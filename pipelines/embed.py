@@ -52,12 +52,13 @@ def _parser() -> argparse.ArgumentParser:
 def _run(argv: Sequence[str] | None) -> int:
     flags, beam_args = options.parse(_parser(), argv)
     places = [*flags.input, flags.store]
-    runner.check_runner(beam_args, places, encoder=flags.encoder, wait=not flags.no_wait)
+    beam_options = runner.check_runner(beam_args, places, encoder=flags.encoder, wait=not flags.no_wait)
     started_at = time.time()
     configuration = _configuration(flags)
     check_store(configuration.store)
     sources = configuration.recognise(flags.store)
-    graph = configuration.graph(sources, encoder_flags.resolve(flags, sources), started_at)
+    encoder = encoder_flags.resolve(flags, sources, runner.works_here(beam_options))
+    graph = configuration.graph(sources, encoder, started_at)
     if flags.dry_run:
         print_plan(graph, flags.price_per_core_hour, flags.json, beam_args)
         return 0

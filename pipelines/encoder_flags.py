@@ -62,12 +62,13 @@ def add_device_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def resolve(flags: argparse.Namespace, sources: Sequence[Source]) -> EncoderSpecification:
+def resolve(flags: argparse.Namespace, sources: Sequence[Source], works_here: bool = True) -> EncoderSpecification:
     """Returns the specification of the encoder that the flags name, on its engine; says which and why.
 
     Args:
       flags: of add_encoder_flags, and the store.
       sources: of the images, for a calibration.
+      works_here: the workers are on this machine.
     """
     specification = resolve_encoder(
         flags.encoder,
@@ -85,6 +86,7 @@ def resolve(flags: argparse.Namespace, sources: Sequence[Source]) -> EncoderSpec
         draw_sample=functools.partial(draw_pixels, sources, specification.preprocessing),
         trust_model=flags.trust_model,
         device=flags.encoder_device,
+        works_here=works_here,
     )
     print(f"encoder: {chosen.name} by {chosen.engine} in {chosen.precision} ({why})", file=sys.stderr)
     if chosen.calibration:

@@ -17,7 +17,7 @@ from pipelines.training.networks import open_trainable
 from pipelines.training.summary import summarise
 from pipelines.training.thresholds import ThresholdSettings
 from pipelines.training.train_network import (
-    NetworkConfiguration,
+    ImagesConfiguration,
     NetworkTraining,
     add_images_flags,
     images_configuration,
@@ -34,10 +34,12 @@ DEFAULT = NetworkSettings(learning_rate=0.0003, train_epochs=15, patience=8, ema
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneConfiguration(NetworkConfiguration):
+class FinetuneConfiguration:
     """What ``heliograph finetune`` was asked to do; written into the model."""
 
+    images: ImagesConfiguration
     unfreeze: int | None
+    fit: NetworkSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,8 +85,10 @@ def _run(argv: Sequence[str] | None) -> int:
 
     record = train_network(
         NetworkTraining(
+            images=images,
             listing=listing,
             preprocessing=start.encoder.preprocessing,
+            settings=fit,
             build=build,
             configuration=FinetuneConfiguration(images=images, unfreeze=unfreeze, fit=fit),
             data={"start": _describe(start)},

@@ -39,7 +39,8 @@ def add_batch_flags(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=options.positive(int),
         metavar="N",
-        help="images that are encoded together (default: 32, or 8 for each core where a call takes one image)",
+        help="images that are encoded together, or that a thread takes in turn where a call of the network takes one "
+        "(default: 32; in turn, 8 to 32 by trial)",
     )
 
 
@@ -68,7 +69,11 @@ def add_reading_flags(parser: argparse.ArgumentParser, required: bool = True) ->
         help="folder that a manifest's local images lie below (default: the manifest's)",
     )
     _add_column_flags(parser)
-    parser.add_argument("--threads", type=options.positive(int), help="that read and decode (default: one a core)")
+    parser.add_argument(
+        "--threads",
+        type=options.positive(int),
+        help="that decode, and encode where a call takes one image (default: one a core, or fewer by trial)",
+    )
     parser.add_argument(
         "--image-timeout", type=options.positive(float), default=60.0, metavar="SECONDS", help="for one image"
     )

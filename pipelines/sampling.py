@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from transforms.encoders.golden import golden_images
 from transforms.shards.embedder import EmbedOptions
-from transforms.shards.lanes import DeadLetter
+from transforms.shards.outcome import DeadLetter
 from transforms.shards.work import cores_of_process
 from transforms.sources.dialects import Source
 from transforms.sources.reference import ImageReference

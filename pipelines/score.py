@@ -21,6 +21,7 @@ from pipelines.run_record import (
 )
 from pipelines.submission import add_submission_arguments, print_submitted
 from pipelines.workers import add_worker_arguments
+from transforms.encoders.engines import where_installed
 from transforms.errors import OptionError, StoreError
 from transforms.files.filesystem import absolute, check_writable, join, open_filesystem
 from transforms.model.directory import ModelDirectory
@@ -69,6 +70,8 @@ def _run(argv: Sequence[str] | None) -> int:
     configuration = _configuration(flags, model, table, sources, views)
     graph = configuration.graph(sources, model, table, started_at)
     _tell_replaced(configuration.output, model)
+    if sources:
+        _tell_engine(model)
     output = configuration.output
     if flags.no_wait:
         print_submitted(graph.submit(beam_args), configuration.run_id, join(output, "run.json"), flags.json)
@@ -123,6 +126,17 @@ def _tell_replaced(output: str, model: ModelDirectory) -> None:
                 "will replace; name another --output to keep both",
                 file=sys.stderr,
             )
+
+
+def _tell_engine(model: ModelDirectory) -> None:
+    """Says so when another engine takes the place of the one that computed the model's features."""
+    engine = where_installed(model.encoder).engine
+    if engine != model.encoder.engine:
+        print(
+            f"heliograph: note: {model.encoder.engine}, which computed the model's features, is not installed here; "
+            f"{engine} does, if it gives the model's vectors of the golden images",
+            file=sys.stderr,
+        )
 
 
 def _configuration(

@@ -24,9 +24,11 @@ from transforms.encoders.specification import Preprocessing
 from transforms.errors import InputError, OptionError, TooManyFailuresError
 from transforms.machine.cores import usable_cores
 from transforms.model.head import Array
-from transforms.shards.lanes import DeadLetter, Decoder
+from transforms.shards.decoder import Decoder
+from transforms.shards.outcome import DeadLetter
 from transforms.shards.plan import plan_image
 from transforms.shards.record import allowed_failures
+from transforms.shards.work import ways_to_work
 from transforms.sources.dialects import Source, roots_of
 from transforms.sources.reference import SPLITS, ImageReference
 from transforms.sources.split import SplitRatios
@@ -69,7 +71,7 @@ class PixelOptions:
         return Decoder(
             preprocessing=self.preprocessing,
             roots=self.roots,
-            threads=self.threads or usable_cores(),
+            ways=ways_to_work(self.threads, 0, usable_cores(), self.preprocessing),
             timeout_seconds=self.timeout_seconds,
         )
 

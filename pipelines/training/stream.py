@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from pipelines.training.standardise import standardisation
 from transforms.errors import OptionError, StoreError
 from transforms.files.filesystem import open_filesystem
 from transforms.files.threads import read_ahead
+from transforms.machine.memory import usable_memory
 from transforms.model.head import Head
 from transforms.sources.reference import SPLITS
 from transforms.store.read import Selection, aligned_matrix, file_errors, fill_vectors, read_row_group
@@ -78,8 +78,7 @@ class StreamSettings:
     def is_beyond(self, table: FeatureTable) -> bool:
         """Returns whether the table's vectors are larger than the limit."""
         size = 4 * table.specification.dimension * sum(file.rows for file in table.data_files())
-        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return size > (_SHARE * machine if self.memory_limit is None else self.memory_limit * 1e9)
+        return size > (_SHARE * usable_memory() if self.memory_limit is None else self.memory_limit * 1e9)
 
 
 def add_stream_flags(parser: argparse.ArgumentParser) -> None:

@@ -117,14 +117,6 @@ def images_configuration(flags: argparse.Namespace) -> ImagesConfiguration:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkConfiguration:
-    """What every command that trains a network was asked to do; written into the model."""
-
-    images: ImagesConfiguration
-    fit: NetworkSettings
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Listing:
     """The images of a training.
 
@@ -148,19 +140,23 @@ class NetworkTraining:
     """A training that is about to begin.
 
     Attributes:
-      configuration: the command's.
-      listing: of its images.
+      images: which images, and where the model goes.
+      listing: of them.
       preprocessing: bytes to pixels.
+      settings: how it is trained.
       build: makes the classifier, in its initial state, for the splits.
+      configuration: the command's; written into the model.
       data: what else of the data the model should say, and what its digest depends on.
       command: that repeats it.
       started_at: seconds since the epoch.
     """
 
-    configuration: NetworkConfiguration
+    images: ImagesConfiguration
     listing: Listing
     preprocessing: Preprocessing
+    settings: NetworkSettings
     build: Callable[[Splits], Classifier]
+    configuration: Any
     data: Mapping[str, Any]
     command: str
     started_at: float = dataclasses.field(default_factory=time.time)
@@ -168,10 +164,10 @@ class NetworkTraining:
     def describe_data(self) -> dict[str, Any]:
         """Returns which images are read."""
         return {
-            "input": list(self.configuration.images.input),
+            "input": list(self.images.input),
             "images": len(self.listing.references),
             "images_sha256": listing_digest(self.listing.references),
-            "split": self.configuration.images.split,
+            "split": self.images.split,
             **self.data,
         }
 
@@ -195,7 +191,7 @@ def train_network(training: NetworkTraining) -> dict[str, Any]:
       As summary.training_record; when nothing was gained, of the model that stays, with this training's ``metrics``.
     """
     started = time.monotonic()
-    images = training.configuration.images
+    images = training.images
     data = training.describe_data()
     weights = training.digest(data)
     digest = weights + settings_suffix(images.thresholds)
@@ -215,7 +211,7 @@ def train_network(training: NetworkTraining) -> dict[str, Any]:
 
 
 def _train(training: NetworkTraining, work: str) -> _Measured:
-    images, settings = training.configuration.images, training.configuration.fit
+    images, settings = training.images, training.settings
     ratios = SplitRatios.parse(images.split)
     pixel_options = PixelOptions(
         preprocessing=training.preprocessing,
@@ -273,7 +269,7 @@ class _Measured:
 
 def _take_apart(training: NetworkTraining, fitted: _Fitted, work: str) -> _Measured:
     """Takes the network apart into encoder and head, and measures them as any other."""
-    images, splits = training.configuration.images, fitted.splits
+    images, splits = training.images, fitted.splits
     specification = resolve_encoder(
         fitted.classifier.encoder.save(work),
         resize=training.preprocessing.resize,
@@ -298,7 +294,7 @@ def _publish(
     training: NetworkTraining, trained: _Measured, data: dict[str, Any], digest: str, work: str
 ) -> ModelDirectory:
     """Draws what lies beside the model, and publishes it all."""
-    images, fitted, specification = training.configuration.images, trained.fitted, trained.specification
+    images, fitted, specification = training.images, trained.fitted, trained.specification
     rows = PixelRows(
         specification=specification,
         pixels=fitted.pixels,

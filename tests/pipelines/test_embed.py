@@ -26,6 +26,7 @@ from tests.photographs import LABELS, draw, encoded, write_folder
 from transforms.encoders.resolve import load_encoder, resolve_encoder
 from transforms.images.decode import decode_image
 from transforms.machine.cores import usable_cores
+from transforms.shards.tuning import IMAGES_IN_TURN
 from transforms.shards.work import images_at_once
 from transforms.store import index
 from transforms.store.catalog import open_table
@@ -91,7 +92,16 @@ def test_the_second_run_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     assert (second["core_seconds"], "images_per_core_second" in second) == (0, False)
     assert "cost" not in first
     cores, at_once = usable_cores(), images_at_once(0, "litert", usable_cores())
-    assert first["lanes"] == [{"cores": cores, "decode_threads": cores, "images_at_once": at_once, "shards": 1}]
+    assert first["lanes"] == [
+        {
+            "cores": cores,
+            "decode_threads": cores,
+            "images_in_turn": IMAGES_IN_TURN[0],
+            "images_at_once": at_once,
+            "settled": 0,
+            "shards": 1,
+        }
+    ]
     assert second["lanes"] == []
 
 
@@ -427,7 +437,7 @@ def test_progress_in_a_log_is_plain_lines(
     assert "\r" not in captured.err + captured.out
     first, second, *lines = captured.err.splitlines()
     assert first == f"input: {photos} (folder of images)"
-    assert second.startswith("encoder: efficientnet-lite0 by litert in float32 (TensorFlow's vectors of the golden")
+    assert re.match(r"encoder: efficientnet-lite0 by \w+ in float32 \(TensorFlow's vectors of the golden im", second)
     assert lines
     assert all(re.match(r"embedding \d+ of \d+ images \(\d+%\)", line) for line in lines)
     assert "60 images listed = 60 embedded + 0 reused + 0 failed" in captured.out

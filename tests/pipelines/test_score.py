@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines import embed, score
+from pipelines import embed, score, train
 from tests.flags import BEAM_FLAGS
 from tests.photographs import draw, encoded, write_folder
+from transforms.encoders import openvino_engine
 from transforms.encoders.resolve import load_encoder
 from transforms.model.directory import ModelDirectory
 from transforms.shards import predictor
@@ -211,24 +212,6 @@ def test_top_k_keeps_the_best(tmp_path: Path, photos: Path, model: Path, capsys:
     assert {tuple(row["displayNames"]) for row in predictions(tmp_path).values()} <= {("disc",), ("stripes",)}
 
 
-@pytest.mark.parametrize(("room", "groups"), [(predictor.ROW_GROUP_BYTES, [30]), (1, [8, 8, 8, 6])])
-def test_batches_wait_for_each_other(
-    tmp_path: Path,
-    photos: Path,
-    model: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    room: int,
-    groups: list[int],
-) -> None:
-    monkeypatch.setattr(predictor, "ROW_GROUP_BYTES", room)
-    run(capsys, "--input", photos / "disc", "--model", model, "--output", tmp_path, "--batch-size", 8)
-    (path,) = tmp_path.glob("predictions_*.parquet")
-    footer = pq.ParquetFile(path).metadata
-    assert [footer.row_group(number).num_rows for number in range(footer.num_row_groups)] == groups
-    assert len(predictions(tmp_path)) == 30
-
-
 def test_a_csv_formula_is_neutralised(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -339,3 +322,26 @@ def test_a_gpu_is_for_tensorflow_s_networks(
     monkeypatch.setattr(predictor, "load_encoder", load)
     run(capsys, "--input", photos / "disc", *flags[:-1], "cpu")
     assert asked == ["cpu"]
+
+
+def test_a_model_of_an_engine_that_is_not_installed_here_scores_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = write_folder(tmp_path / "photos", per_label=6)
+    store, trained = tmp_path / "store", tmp_path / "model"
+    where = ["--input", str(photos), "--store", str(store)]
+    assert embed.main([*where, "--engine", "openvino", "--split", "60/20/20", "--no-report"]) == 0
+    assert train.main(["--store", str(store), "--model", str(trained), "--train-epochs", "2"]) == 0
+    flags = ["--input", photos, "--model", trained, "--output"]
+    run(capsys, *flags, tmp_path / "there")
+    monkeypatch.setattr(openvino_engine, "is_installed", lambda: False)
+    capsys.readouterr()
+    assert score.main([*map(str, flags), str(tmp_path / "here"), *BEAM_FLAGS]) == 0
+    assert (
+        "openvino, which computed the model's features, is not installed here; litert does" in capsys.readouterr().err
+    )
+    there, here = predictions(tmp_path / "there"), predictions(tmp_path / "here")
+    assert there.keys() == here.keys()
+    for uri, row in there.items():
+        assert here[uri]["displayNames"] == row["displayNames"]
+        np.testing.assert_allclose(here[uri]["confidences"], row["confidences"], atol=1e-5)

@@ -58,6 +58,11 @@ class ConvertedNetwork(NamedTuple):
     path: pathlib.Path
     golden: Vectors
 
+    @property
+    def bytes_of_interpreter(self) -> int:
+        """About what one takes: it packs the weights for itself, and holds activations; 1.3 to 1.9 of the file."""
+        return 2 * self.path.stat().st_size
+
 
 def cache_directory() -> pathlib.Path:
     """Returns where converted networks are kept: $HELIOGRAPH_CACHE, or ``heliograph`` in the user's cache."""

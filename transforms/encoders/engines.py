@@ -16,6 +16,7 @@ from transforms.encoders.golden import golden_images
 from transforms.encoders.resolve import load_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.encoders.tensorflow_runtime import first_line
+from transforms.encoders.timing import fastest
 from transforms.errors import EncoderError
 
 AUTO = "auto"
@@ -24,7 +25,7 @@ PRECISIONS: Mapping[str, tuple[str, ...]] = {
     "openvino": ("float32", "bfloat16"),
     "tensorflow": ("float32",),
 }
-"""What each engine computes in; in the order in which ``auto`` prefers them."""
+"""What each engine computes in; in the order in which ``auto`` prefers those that are about as fast."""
 
 LEAST_COSINE = 0.99999
 """With TensorFlow's vector of the same golden image: what ``auto`` demands of each."""
@@ -54,11 +55,12 @@ def choose_engine(
     draw_sample: Callable[[], Pixels] | None = None,
     trust_model: bool = False,
     device: str = DEVICES[0],
+    works_here: bool = True,
 ) -> Choice:
     """Settles an encoder's engine and precision.
 
-    A table that exists goes on with the engine that began it. Otherwise ``auto`` takes the first installed engine of
-    PRECISIONS whose vectors of the golden images are TensorFlow's, within LEAST_COSINE. A network that cannot be
+    A table that exists goes on with the engine that began it. Otherwise ``auto`` takes the fastest installed engine
+    whose vectors of the golden images are TensorFlow's, within LEAST_COSINE. A network that cannot be
     converted is computed by TensorFlow, and one that cannot be quantised by the engine of ``auto`` in float32.
 
     Args:
@@ -69,6 +71,7 @@ def choose_engine(
       draw_sample: gives ``uint8[N, height, width, 3]``, images of the collection, for a first calibration.
       trust_model: loads models that carry code as well.
       device: one of DEVICES; on a GPU it is TensorFlow that computes.
+      works_here: the engine runs on this machine; of others it is not known which extras and processors they have.
 
     Raises:
       EncoderError: an engine that is not installed, or does not compute in the precision or on the device.
@@ -88,20 +91,35 @@ def choose_engine(
         try:
             return _calibrated(candidates[0], draw_sample, trust_model)
         except EncoderError as error:
-            chosen, why = choose_engine(specification, find_table=find_table, trust_model=trust_model)
+            chosen, why = choose_engine(
+                specification, find_table=find_table, trust_model=trust_model, works_here=works_here
+            )
             return Choice(chosen, f"{first_line(error)}; {why}")
     if engine == AUTO and device == "auto" and precision == "float32" and has_gpu():
         return Choice(reference(specification), "TensorFlow finds a GPU")
-    return _first_that_agrees(candidates, engine, trust_model)
+    if engine == AUTO and precision == "float32":
+        candidates = [candidate for candidate in candidates if works_here or candidate.engine != "openvino"]
+        return _first_that_agrees(*_by_speed(list(filter(_is_installed, candidates)), trust_model), trust_model)
+    return _first_that_agrees(candidates, "", trust_model)
 
 
-def _first_that_agrees(candidates: Sequence[EncoderSpecification], engine: str, trust_model: bool) -> Choice:
+def _by_speed(candidates: list[EncoderSpecification], trust_model: bool) -> tuple[Sequence[EncoderSpecification], str]:
+    """Returns the candidates with the fastest first, TensorFlow last, and a word on the choice."""
+    *converted, last = candidates
+    if len(converted) < 2:
+        return candidates, ""
+    try:
+        first, word = fastest(converted, trust_model)
+    except EncoderError:  # which is told by whoever takes them up one by one
+        return candidates, ""
+    return [first, *(other for other in converted if other != first), last], f"; {word}"
+
+
+def _first_that_agrees(candidates: Sequence[EncoderSpecification], word: str, trust_model: bool) -> Choice:
     reasons: list[str] = []
     for candidate in candidates:
         if candidate.engine == "tensorflow":
             return Choice(candidate, "; ".join(reasons) or "as asked")
-        if engine == AUTO and candidate.precision == "float32" and not _is_installed(candidate):
-            continue
         _require_installed(candidate)
         try:
             least = golden_difference(candidate, trust_model).least
@@ -110,7 +128,7 @@ def _first_that_agrees(candidates: Sequence[EncoderSpecification], engine: str, 
                 reasons.append(first_line(error))
             continue
         if candidate.precision != "float32" or least >= LEAST_COSINE:
-            return Choice(candidate, f"TensorFlow's vectors of the golden images within cosine {least:.7f}")
+            return Choice(candidate, f"TensorFlow's vectors of the golden images within cosine {least:.7f}{word}")
         reasons.append(f"{candidate.engine} gives other vectors than TensorFlow (cosine {least:.5f})")
     return Choice(reference(candidates[0]), "; ".join(reasons))
 
@@ -150,6 +168,13 @@ def on_engine(specification: EncoderSpecification, engine: str, precision: str =
     """Returns the same encoder on an engine, as it is computed in new tables."""
     corrected = precision == "bfloat16"
     return dataclasses.replace(specification, engine=engine, precision=precision, bias_correction=corrected)
+
+
+def where_installed(specification: EncoderSpecification) -> EncoderSpecification:
+    """Returns a float32 encoder whose engine is not installed here on LiteRT, which sees alike; any other as it is."""
+    if specification.precision != "float32" or _is_installed(specification):
+        return specification
+    return on_engine(specification, "litert")
 
 
 def golden_difference(specification: EncoderSpecification, trust_model: bool = False) -> Difference:

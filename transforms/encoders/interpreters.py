@@ -28,15 +28,21 @@ class InterpretedEncoder:
       specification: of the encoder.
       new_interpreter: makes one more.
       threads: that compute at once; by default the cores that this process may use.
+      network_bytes: that an interpreter takes.
 
     Raises:
       EncoderError: the network does not give the vectors that the specification promises.
     """
 
     def __init__(
-        self, specification: EncoderSpecification, new_interpreter: Callable[[], Interpret], threads: int | None = None
+        self,
+        specification: EncoderSpecification,
+        new_interpreter: Callable[[], Interpret],
+        threads: int | None = None,
+        network_bytes: int = 0,
     ) -> None:
         self.specification = specification
+        self.network_bytes = network_bytes
         self._new = new_interpreter
         self._idle: queue.SimpleQueue[Interpret] = queue.SimpleQueue()
         self._threads = threads or usable_cores()

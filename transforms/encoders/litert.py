@@ -25,7 +25,8 @@ def load_litert(
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    path = str(converted_network(specification, trust_model).path)
+    network = converted_network(specification, trust_model)
+    path = str(network.path)
 
     def new_interpreter() -> Interpret:
         try:
@@ -45,4 +46,4 @@ def load_litert(
         return interpret
 
     with without_chatter():
-        return InterpretedEncoder(specification, new_interpreter, threads)
+        return InterpretedEncoder(specification, new_interpreter, threads, network.bytes_of_interpreter)

@@ -44,7 +44,8 @@ def load_openvino(
     """
     if not is_installed():
         raise EncoderError("the engine openvino is not installed; pip install 'heliograph[openvino]'")
-    path = str(converted_network(specification, trust_model).path)
+    converted = converted_network(specification, trust_model)
+    path = str(converted.path)
     core, network = _read(specification, path)
 
     def new_interpreter() -> Interpret:
@@ -55,7 +56,7 @@ def load_openvino(
 
         return interpret
 
-    return InterpretedEncoder(specification, new_interpreter, threads)
+    return InterpretedEncoder(specification, new_interpreter, threads, converted.bytes_of_interpreter)
 
 
 def _read(specification: EncoderSpecification, path: str) -> tuple[Any, Any]:

@@ -116,6 +116,12 @@ def load_encoder(
         return _LOADED[key]
 
 
+def forget_encoder(specification: EncoderSpecification) -> None:
+    """Lets an encoder go that was loaded only to be looked at."""
+    with _LOADING:
+        _LOADED.pop(specification.fingerprint, None)
+
+
 def keras_encoder(specification: EncoderSpecification, trust_model: bool = False) -> Any:
     """Builds an encoder with its variables, to be put into an exported SavedModel.
 

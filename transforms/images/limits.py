@@ -7,17 +7,8 @@ import dataclasses
 from transforms.errors import ErrorClass, ImageError, OptionError
 
 
-class Limits:
-    """A dataclass of positive numbers."""
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not value > 0:
-                raise OptionError(f"{name} must be positive, got {value}")
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImageLimits(Limits):
+class ImageLimits:
     """The caps on one image; a larger one becomes a dead letter.
 
     The defaults admit a JPEG of 200 megapixels (a telephone's largest), since it is decoded scaled, and
@@ -41,6 +32,11 @@ class ImageLimits(Limits):
     max_aspect_ratio: float = 200.0
     max_memory: int = 256 * 2**20
     max_scans: int = 100
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if not value > 0:
+                raise OptionError(f"{name} must be positive, got {value}")
 
 
 DEFAULT_LIMITS = ImageLimits()

@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from transforms.machine.groups import groups
+
 
 def usable_cores(root: Path = Path("/")) -> int:
     """Returns the cores of the affinity mask, or fewer where a cgroup limits CPU time; a part of a core counts as one.
@@ -19,8 +21,24 @@ def usable_cores(root: Path = Path("/")) -> int:
     return max(1, min([len(os.sched_getaffinity(0)), *(math.ceil(quota) for quota in quotas)]))
 
 
+def physical_cores(root: Path = Path("/")) -> int:
+    """Returns how many of the affinity mask's cores are not a second thread of another one.
+
+    Args:
+      root: of the file system with ``sys``.
+    """
+    siblings = set()
+    for core in os.sched_getaffinity(0):
+        place = root / f"sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list"
+        try:
+            siblings.add(place.read_text())
+        except OSError:
+            siblings.add(f"{core}\n")
+    return len(siblings)
+
+
 def _quotas_of_version_2(root: Path) -> Iterator[float]:
-    for directory in _groups(root, root / "sys/fs/cgroup", ""):
+    for directory in groups(root, root / "sys/fs/cgroup", ""):
         with contextlib.suppress(OSError, ValueError):
             quota, period = (directory / "cpu.max").read_text().split()
             if quota != "max":
@@ -29,23 +47,8 @@ def _quotas_of_version_2(root: Path) -> Iterator[float]:
 
 def _quotas_of_version_1(root: Path) -> Iterator[float]:
     for mount in ("cpu", "cpu,cpuacct", "cpuacct,cpu"):
-        for directory in _groups(root, root / "sys/fs/cgroup" / mount, "cpu"):
+        for directory in groups(root, root / "sys/fs/cgroup" / mount, "cpu"):
             with contextlib.suppress(OSError, ValueError):
                 quota = int((directory / "cpu.cfs_quota_us").read_text())
                 if quota > 0:
                     yield quota / int((directory / "cpu.cfs_period_us").read_text())
-
-
-def _groups(root: Path, mount: Path, controller: str) -> Iterator[Path]:
-    """The process's cgroup of a controller and all above it; where a container sees its own as the root, that."""
-    path = "/"
-    with contextlib.suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            _, controllers, found = line.split(":", 2)
-            if controller in controllers.split(","):
-                path = found
-    group = mount / path.lstrip("/")
-    yield group
-    while group != mount and mount in group.parents:
-        group = group.parent
-        yield group

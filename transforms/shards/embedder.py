@@ -15,9 +15,10 @@ from transforms.encoders.resolve import load_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.files.runs import Run
 from transforms.images.augment import NO_VIEWS, Views
-from transforms.shards.lanes import EncodedImage, Lane, Observe, ignore, stack_vectors
+from transforms.shards.lanes import Lane, Observe, ignore
+from transforms.shards.outcome import EncodedImage, stack_vectors
 from transforms.shards.shard import Shard, ShardResult
-from transforms.shards.work import ShardWork, Written, cores_of_process, images_at_once
+from transforms.shards.work import ShardWork, Written, cores_of_process, images_at_once, ways_to_work
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.sources.reference import SPLITS
 from transforms.sources.split import SplitRatios
@@ -88,7 +89,7 @@ class EmbedOptions:
             roots=self.roots,
             views_of=self.views_of if self.views.count else None,
             batch_size=images_at_once(self.batch_size, self.specification.engine, cores),
-            threads=self.threads or cores,
+            ways=ways_to_work(self.threads, self.batch_size, cores, self.specification.preprocessing, encoder),
             timeout_seconds=self.timeout_seconds,
             **more,
         )
@@ -138,8 +139,7 @@ class ShardEmbedder:
         if done is not None:
             return done
         if self._lane is None:
-            self._lane = self._load_lane(contents)
-            self._work.note(self._lane)
+            self._lane = self._work.lane = self._load_lane(contents)
         sink = _FeatureSink(self._options, self._work.workspace.attempt_name(shard.name), shard.replaced_ids)
         return self._work.do(shard.name, self._lane.run(shard.references), sink)
 

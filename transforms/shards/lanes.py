@@ -1,36 +1,23 @@
-"""The work on a shard's pixels: files are read ahead, and each core decodes and encodes its own images.
-
-Memory is bounded by what is in flight, not by the shard: at most ``threads + 2 * batch_size`` images are decoded
-ahead, and ``bytes_ahead`` of files are read ahead of these.
-"""
+"""The work on a shard's pixels: each core decodes and encodes its own images, a few in turn."""
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import dataclasses
-import datetime
-import hashlib
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from transforms.encoders.interpreters import InterpretedEncoder
-from transforms.encoders.specification import Preprocessing
 from transforms.errors import ErrorClass, ImageError
 from transforms.images.augment import Views
-from transforms.images.decode import decode_image
-from transforms.images.limits import DEFAULT_LIMITS, ImageLimits
-from transforms.shards.readahead import BYTES_AHEAD, BegunFile, Readahead
+from transforms.shards.decoder import Decoder, Turn
+from transforms.shards.outcome import DeadLetter, EncodedImage, Vectors
 from transforms.sources.reference import ImageReference
 
-Vectors = npt.NDArray[np.float32]
 Observe = Callable[[int, float], None]
-MAX_MESSAGE = 500
 
 
 def ignore(_size: int, _seconds: float) -> None:
@@ -62,185 +49,6 @@ class FindsVectors(Protocol):
 
 
 @dataclasses.dataclass(kw_only=True)
-class EncodedImage:
-    """An image on its way through the lane; ``pixels`` is let go once ``vector`` and those of its views are there.
-
-    ``seconds`` is what the network took, where it was called for this image alone.
-    """
-
-    reference: ImageReference
-    sha256: str
-    width: int
-    height: int
-    format: str
-    byte_size: int
-    brightness: float | None = None  # mean of the pixels that enter the network, 0 to 1
-    pixels: npt.NDArray[np.uint8] | None = None
-    vector: Vectors | None = None
-    seconds: float = 0.0
-    views: list[Vectors] = dataclasses.field(default_factory=list)
-    copied: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DeadLetter:
-    """One image that has no row, and why."""
-
-    reference: ImageReference
-    sha256: str
-    stage: str
-    error: ImageError
-
-    def to_row(self, run_id: str, attempt: int = 1) -> dict[str, Any]:
-        """The row of transforms.store.schema.DEAD_LETTER_SCHEMA."""
-        reference = self.reference
-        return {
-            "image_id": reference.image_id,
-            "image_uri": reference.uri,
-            "sha256": self.sha256,
-            "stage": self.stage,
-            "error_class": self.error.error_class.value,
-            "error_type": self.error.error_type,
-            "error_message": str(self.error).encode("utf-8", "backslashreplace").decode()[:MAX_MESSAGE],
-            "attempt": attempt,
-            "run_id": run_id,
-            "created": datetime.datetime.now(datetime.UTC),
-            "labels": list(reference.labels),
-            "split": reference.split,
-            "group": reference.group,
-            "attributes": list(reference.attributes),
-            "source_fingerprint": reference.fingerprint,
-        }
-
-
-class StageClock:
-    """Seconds of work per stage, added up over threads."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = collections.defaultdict(float)
-        self._lock = threading.Lock()
-
-    def add(self, stage: str, started: float) -> None:
-        """Adds the time since ``started`` (of time.perf_counter)."""
-        elapsed = time.perf_counter() - started
-        with self._lock:
-            self.seconds[stage] += elapsed
-
-
-@dataclasses.dataclass(kw_only=True)
-class Decoder:
-    """Turns image references into pixels.
-
-    Attributes:
-      preprocessing: bytes to pixels.
-      roots: folders below which local images must lie.
-      batch_size: images that are wanted at once; twice as many are decoded ahead.
-      threads: that decode.
-      bytes_ahead: of files that are read and not yet decoded; two files a thread at least.
-      timeout_seconds: for one image; a decoder that exceeds it is given up.
-      limits: of decoding.
-      with_brightness: measure it, which takes as long as a hundredth of decoding and encoding.
-      clock: where the stages' seconds are counted.
-    """
-
-    preprocessing: Preprocessing
-    roots: Sequence[str]
-    batch_size: int = 32
-    threads: int = 2
-    bytes_ahead: int = BYTES_AHEAD
-    timeout_seconds: float = 60.0
-    limits: ImageLimits = DEFAULT_LIMITS
-    with_brightness: bool = False
-    clock: StageClock = dataclasses.field(default_factory=StageClock)
-
-    def __post_init__(self) -> None:
-        self._pool = self._new_pool()
-        self._files = Readahead(self.roots, self.limits.max_bytes, self.bytes_ahead)
-
-    def close(self) -> None:
-        """Lets the threads go."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._files.close()
-
-    def decode(self, references: Iterable[ImageReference]) -> Iterator[EncodedImage | DeadLetter]:
-        """Reads and decodes in threads, in order, a bounded number ahead; yields pixels without vectors."""
-        window: collections.deque[_Started] = collections.deque()
-        files = self._files.read(references)
-        ahead = self.threads + 2 * self.batch_size
-        while True:
-            while len(window) < ahead and (len(window) < 2 * self.threads or self._files.has_room):
-                begun = next(files, None)
-                if begun is None:
-                    break
-                window.append(self._submit(begun))
-            if not window:
-                return
-            started = window.popleft()
-            try:
-                yield started.future.result(timeout=self._time_left(started))
-            except concurrent.futures.TimeoutError:
-                window = self._replace_stuck_pool(window)
-                message = f"not decoded within {self.timeout_seconds:g} s"
-                error = ImageError(ErrorClass.TIMEOUT, message, "TimeoutError")
-                yield DeadLetter(reference=started.file.reference, sha256="", stage="decode", error=error)
-
-    def _new_pool(self) -> concurrent.futures.ThreadPoolExecutor:
-        return concurrent.futures.ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
-
-    def _submit(self, file: BegunFile) -> _Started:
-        started = _Started(file)
-        started.future = self._pool.submit(self._work, started)
-        return started
-
-    def _time_left(self, started: _Started) -> float:
-        """Counts from the moment a thread took the image up; one that waits in line is not late."""
-        if not started.at:
-            # Everything before it in line is bounded by the same limit.
-            return self.timeout_seconds * 2
-        return max(0.0, started.at + self.timeout_seconds - time.monotonic())
-
-    def _replace_stuck_pool(self, window: Iterable[_Started]) -> collections.deque[_Started]:
-        """A thread cannot be stopped: leaves it to itself and gives the waiting images to fresh ones."""
-        self._pool.shutdown(wait=False)
-        self._pool = self._new_pool()
-        self._files.replace_stuck_threads()
-        return collections.deque(self._submit(one.file) if one.future.cancel() else one for one in window)
-
-    def _work(self, started: _Started) -> EncodedImage | DeadLetter:
-        started.at = time.monotonic()
-        reference = started.file.reference
-        stage, sha256 = "list", ""
-        try:
-            reference.raise_problem()
-            stage = "read"
-            data, seconds = started.file.wait()
-            clock = time.perf_counter()
-            sha256 = hashlib.sha256(data).hexdigest()
-            self.clock.add("read", clock - seconds)
-            stage = "decode"
-            clock = time.perf_counter()
-            image = decode_image(data, self.preprocessing, self.limits)
-            self.clock.add("decode", clock)
-        except ImageError as error:
-            return DeadLetter(reference=reference, sha256=sha256, stage=stage, error=error)
-        except MemoryError as error:
-            failure = ImageError(ErrorClass.OUT_OF_MEMORY, f"out of memory: {error}", "MemoryError")
-            return DeadLetter(reference=reference, sha256=sha256, stage=stage, error=failure)
-        finally:
-            started.file.close()
-        return EncodedImage(
-            reference=reference,
-            sha256=sha256,
-            width=image.width,
-            height=image.height,
-            format=image.format,
-            byte_size=len(data),
-            brightness=float(image.pixels.mean()) / 255 if self.with_brightness else None,
-            pixels=image.pixels,
-        )
-
-
-@dataclasses.dataclass(kw_only=True)
 class Lane(Decoder):
     """Turns image references into vectors.
 
@@ -259,7 +67,7 @@ class Lane(Decoder):
     views_of: Callable[[EncodedImage], Views] | None = None
     observe: Observe = ignore
 
-    def run(self, references: Iterable[ImageReference]) -> Iterator[list[EncodedImage] | DeadLetter]:
+    def run(self, references: Sequence[ImageReference]) -> Iterator[list[EncodedImage] | DeadLetter]:
         """Yields batches of images with their vectors, and dead letters, as they come."""
         batch: list[EncodedImage] = []
         for outcome in self.decode(references):
@@ -273,17 +81,24 @@ class Lane(Decoder):
         if batch:
             yield from self._encode(batch)
 
-    def _work(self, started: _Started) -> EncodedImage | DeadLetter:
-        image = super()._work(started)
-        if isinstance(image, DeadLetter) or not isinstance(self.encoder, InterpretedEncoder):
-            return image
-        if self.known is not None and self.known.knows(image.sha256):
-            return image
-        clock = time.perf_counter()
-        failures = list(_encode_or_bisect(self.encoder, [image]))
-        image.seconds = time.perf_counter() - clock
-        self.clock.add("encode", clock)
-        return failures[0] if failures else image
+    def _work(self, turn: Turn) -> None:
+        super()._work(turn)
+        if not isinstance(self.encoder, InterpretedEncoder):
+            return
+        for position, image in enumerate(turn.outcomes):
+            if isinstance(image, DeadLetter) or (self.known is not None and self.known.knows(image.sha256)):
+                continue
+            if not turn.begin(position):
+                return
+            clock = time.perf_counter()
+            failures = list(_encode_or_bisect(self.encoder, [image]))
+            image.seconds = time.perf_counter() - clock
+            turn.seconds += image.seconds
+            self.clock.add("encode", clock)
+            if self.views_of is None:
+                image.pixels = None
+            if failures:
+                turn.outcomes[position] = failures[0]
 
     def _encode(self, batch: list[EncodedImage]) -> Iterator[list[EncodedImage] | DeadLetter]:
         for image in batch:
@@ -343,15 +158,6 @@ class Lane(Decoder):
                     yield failures[image.reference]
 
 
-class _Started:
-    """A file, when a thread took it up (of time.monotonic), and what becomes of it."""
-
-    future: concurrent.futures.Future[EncodedImage | DeadLetter]
-
-    def __init__(self, file: BegunFile) -> None:
-        self.file, self.at = file, 0.0
-
-
 def _encode_or_bisect(encoder: Encodes, batch: Sequence[EncodedImage]) -> Iterator[DeadLetter]:
     """Sets each image's vector; a batch that fails is halved until the guilty image stands alone."""
     try:
@@ -375,9 +181,3 @@ def _encode_or_bisect(encoder: Encodes, batch: Sequence[EncodedImage]) -> Iterat
 def _encode_failure(image: EncodedImage, error_class: ErrorClass, message: str, error_type: str) -> DeadLetter:
     error = ImageError(error_class, message, error_type)
     return DeadLetter(reference=image.reference, sha256=image.sha256, stage="encode", error=error)
-
-
-def stack_vectors(batch: Sequence[EncodedImage]) -> Vectors:
-    """Returns ``float32[N, D]``: each image, its views behind it."""
-    vectors = [vector for image in batch for vector in (image.vector, *image.views) if vector is not None]
-    return np.stack(vectors).astype(np.float32, copy=False)

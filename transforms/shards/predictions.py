@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from transforms.files.spreadsheet import csv_lines
 from transforms.model.decision import NONE_OF_THESE, Decision
 from transforms.model.head import Head
-from transforms.shards.lanes import EncodedImage, Vectors, stack_vectors
+from transforms.shards.outcome import EncodedImage, Vectors, stack_vectors
 from transforms.store.read import vectors_of
 from transforms.store.schema import prediction_schema, subset
 from transforms.store.write import columns_to_batch

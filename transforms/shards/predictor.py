@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
+from transforms.encoders.engines import where_installed
 from transforms.encoders.golden import self_test
 from transforms.encoders.resolve import load_encoder
 from transforms.errors import OptionError
@@ -19,7 +19,8 @@ from transforms.files.spreadsheet import csv_lines
 from transforms.files.threads import read_ahead
 from transforms.images.augment import find_policy
 from transforms.model.directory import ModelDirectory
-from transforms.shards.lanes import DeadLetter, Lane, Observe, ignore
+from transforms.shards.lanes import Lane, Observe, ignore
+from transforms.shards.outcome import DeadLetter
 from transforms.shards.predictions import (
     CSV_COLUMNS,
     STORED_COLUMNS,
@@ -31,7 +32,7 @@ from transforms.shards.predictions import (
 )
 from transforms.shards.shard import Shard, ShardResult
 from transforms.shards.views import ViewsEncoder
-from transforms.shards.work import ShardWork, Written, cores_of_process, images_at_once
+from transforms.shards.work import ShardWork, Written, cores_of_process, images_at_once, ways_to_work
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.store.files import WORK
 from transforms.store.read import read_file
@@ -39,9 +40,6 @@ from transforms.store.schema import prediction_schema
 from transforms.store.write import sync
 
 FORMATS = ("parquet", "jsonl", "csv")
-
-ROW_GROUP_BYTES = 8_000_000
-"""Of predictions that are written together: many small row groups take three times the room, and long to read."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,8 +126,7 @@ class ShardPredictor:
         if done is not None:
             return done
         if self._lane is None:
-            self._lane = self._load_lane()
-            self._work.note(self._lane)
+            self._lane = self._work.lane = self._load_lane()
         return self._do(shard.name, self._pixel_batches(self._lane, shard))
 
     def score_stored(self, name: str, data_file: str, images: int) -> ShardResult:
@@ -150,7 +147,7 @@ class ShardPredictor:
             self._lane.close()
 
     def _load_lane(self) -> Lane:
-        options, specification = self._options, self.model.encoder
+        options, specification = self._options, where_installed(self.model.encoder)
         encoder = load_encoder(
             specification,
             trust_model=options.trust_model,
@@ -164,7 +161,9 @@ class ShardPredictor:
             preprocessing=specification.preprocessing,
             roots=options.roots,
             batch_size=images_at_once(options.batch_size, specification.engine, self._work.cores),
-            threads=options.threads or self._work.cores,
+            ways=ways_to_work(
+                options.threads, options.batch_size, self._work.cores, specification.preprocessing, encoder
+            ),
             timeout_seconds=options.timeout_seconds,
             with_brightness=True,
             observe=self._observe or ignore,
@@ -193,18 +192,13 @@ class _PredictionSink:
         self._paths = {name: f"{WORK}/parts/{attempt}.{name}" for name in options.formats}
         self._streams: dict[str, Any] = {}
         self._parquet: pq.ParquetWriter | None = None
-        self._waiting: list[pa.RecordBatch] = []
-        self._waiting_bytes = 0
 
     def write(self, batch: ImageBatch) -> Written:
         if not self._streams:
             self._open()
         predictions = predict(batch, self._model.head, self._model.identifier, self._options.top_k)
         if self._parquet is not None:
-            self._waiting.append(predictions)
-            self._waiting_bytes += predictions.nbytes
-            if self._waiting_bytes >= ROW_GROUP_BYTES:
-                self._write_row_group(self._parquet)
+            self._parquet.write_batch(predictions)
         if "jsonl" in self._streams:
             self._streams["jsonl"].write(vertex_lines(predictions).encode())
         if "csv" in self._streams:
@@ -218,8 +212,6 @@ class _PredictionSink:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._parquet is not None:
-            if kind is None:
-                self._write_row_group(self._parquet)
             self._parquet.close()
         for name, stream in self._streams.items():
             stream.close()
@@ -228,11 +220,6 @@ class _PredictionSink:
                 filesystem.delete_file(path)
             elif is_local(self._options.output):
                 sync(path)
-
-    def _write_row_group(self, writer: pq.ParquetWriter) -> None:
-        if self._waiting:
-            writer.write_table(pa.Table.from_batches(self._waiting))
-        self._waiting, self._waiting_bytes = [], 0
 
     def files(self) -> dict[str, str]:
         return self._paths if self._streams else {}

@@ -64,7 +64,7 @@ class ShardResult:
       stage_seconds: seconds of work per stage, added up over threads.
       peak_memory_mb: of the process, when the shard was done.
       core_seconds: the worker's cores × the seconds that it took, loading of the network included.
-      lanes: the worker's ``cores``, ``decode_threads`` and ``images_at_once``; empty when no network was needed.
+      lanes: how the worker did it at the end; see ShardWork.lanes.
       resumed: the marker was there already: an earlier run did the work.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
@@ -11,12 +12,18 @@ from typing import NamedTuple, Protocol, TypeVar, cast
 
 import pyarrow as pa
 
+from transforms.encoders.encoder import Encoder
+from transforms.encoders.interpreters import InterpretedEncoder
+from transforms.encoders.specification import Preprocessing
 from transforms.errors import PlaceError
 from transforms.files.filesystem import join
-from transforms.machine.cores import usable_cores
-from transforms.shards.lanes import DeadLetter, Decoder, StageClock
+from transforms.machine.cores import physical_cores, usable_cores
+from transforms.machine.memory import usable_memory
+from transforms.shards.decoder import Decoder, StageClock
+from transforms.shards.outcome import DeadLetter
 from transforms.shards.record import peak_memory_mb
 from transforms.shards.shard import ShardResult
+from transforms.shards.tuning import IMAGES_IN_TURN, Way, ways_to_try
 from transforms.shards.workspace import Heartbeat, Workspace
 from transforms.store.dead_letters import write_letters
 from transforms.store.files import WORK
@@ -82,6 +89,28 @@ def images_at_once(asked: int, engine: str, cores: int) -> int:
     return asked or (BATCH if engine == "tensorflow" else max(BATCH, BATCH_OF_CORE * cores))
 
 
+def ways_to_work(
+    threads: int, images: int, cores: int, preprocessing: Preprocessing, encoder: Encoder | None = None
+) -> list[Way]:
+    """Returns the ways to decode and encode that are tried out; one where both numbers are asked for.
+
+    Args:
+      threads: asked for; 0 for one a core, or one for two where cores are threads of one another.
+      images: in turn, asked for; 0 for what is best.
+      cores: that the process has.
+      preprocessing: of the images.
+      encoder: that the threads call; None where they only decode.
+    """
+    half = max(1, cores * physical_cores() // len(os.sched_getaffinity(0)))
+    return ways_to_try(
+        [threads] if threads else [cores, half],
+        [images] if images else IMAGES_IN_TURN,
+        usable_memory() * cores / usable_cores(),
+        preprocessing.height * preprocessing.width * 3,
+        encoder.network_bytes if isinstance(encoder, InterpretedEncoder) else 0,
+    )
+
+
 @dataclasses.dataclass(kw_only=True)
 class ShardWork:
     """Does shards one after the other and remembers what is done.
@@ -92,7 +121,7 @@ class ShardWork:
       run_id: of the run.
       cores: that this worker process has.
       clock: where the stages' seconds are counted.
-      lanes: of ShardResult; set once the network is loaded.
+      lane: that does them, once the network is loaded.
     """
 
     workspace: Workspace
@@ -100,12 +129,22 @@ class ShardWork:
     run_id: str
     cores: int = dataclasses.field(default_factory=usable_cores)
     clock: StageClock = dataclasses.field(default_factory=StageClock)
-    lanes: dict[str, int] = dataclasses.field(default_factory=dict)
+    lane: Decoder | None = None
     _started: float | None = dataclasses.field(default=None, init=False)
 
-    def note(self, lane: Decoder) -> None:
-        """Remembers how a lane works, for the run record."""
-        self.lanes = {"cores": self.cores, "decode_threads": lane.threads, "images_at_once": lane.batch_size}
+    @property
+    def lanes(self) -> dict[str, int]:
+        """Returns how it is worked now, for the run record."""
+        if self.lane is None:
+            return {}
+        way = self.lane.tuning.way
+        return {
+            "cores": self.cores,
+            "decode_threads": way.threads,
+            "images_in_turn": way.images,
+            "images_at_once": self.lane.batch_size,
+            "settled": int(self.lane.tuning.settled),
+        }
 
     def resume(self, name: str, images: int, unchanged: bool = True) -> ShardResult | None:
         """Returns the result of a shard that an earlier attempt finished; else its core-seconds begin.

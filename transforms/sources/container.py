@@ -9,9 +9,8 @@ import re
 import zlib
 from typing import Any, BinaryIO
 
-from transforms.errors import ErrorClass, ImageError
+from transforms.errors import ErrorClass, ImageError, OptionError
 from transforms.files.filesystem import is_local, local_path, open_filesystem
-from transforms.images.limits import Limits
 from transforms.sources.folder import fingerprint_of
 from transforms.sources.reference import ImageReference, Member
 
@@ -23,7 +22,7 @@ _UNSAFE = re.compile(r"[%#\x00-\x1f\x7f]")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ContainerLimits(Limits):
+class ContainerLimits:
     """The caps on one container; what lies beyond becomes one dead letter.
 
     Attributes:
@@ -42,6 +41,11 @@ class ContainerLimits(Limits):
     max_ratio: float = 200.0
     free_bytes: int = 64 * 2**20
     max_text_bytes: int = 1 << 20
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if not value > 0:
+                raise OptionError(f"{name} must be positive, got {value}")
 
 
 DEFAULT_CONTAINER_LIMITS = ContainerLimits()

@@ -99,10 +99,20 @@ def test_a_converted_network_needs_no_tensorflow(small, engine):
     assert "XNNPACK" not in done.stderr
 
 
-def test_auto_takes_an_engine_that_agrees_and_says_so(small):
+@pytest.mark.parametrize("engine", ["litert", "openvino"])
+def test_auto_takes_the_fastest_engine_that_agrees_and_says_so(small, monkeypatch, engine):
+    monkeypatch.setattr(engines, "fastest", lambda candidates, _: (on(small, engine), "the fastest"))
     choice = engines.choose_engine(small)
-    assert (choice.specification.engine, choice.specification.precision) == ("litert", "float32")
+    assert (choice.specification.engine, choice.specification.precision) == (engine, "float32")
     assert "golden images within cosine 1.0" in choice.why
+    assert choice.why.endswith("; the fastest")
+
+
+def test_auto_takes_litert_where_the_extra_may_be_missing(small, monkeypatch):
+    monkeypatch.setattr(engines, "fastest", None)
+    assert engines.choose_engine(small, works_here=False).specification.engine == "litert"
+    monkeypatch.setattr(openvino_engine, "is_installed", lambda: False)
+    assert engines.choose_engine(small).specification.engine == "litert"
 
 
 def test_auto_refuses_an_engine_that_sees_something_else(small, monkeypatch):

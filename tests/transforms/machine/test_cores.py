@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from transforms.machine.cores import usable_cores
+from transforms.machine.cores import physical_cores, usable_cores
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
@@ -79,3 +79,12 @@ def test_the_affinity_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5})
     files = {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "200000 100000\n"}
     assert usable_cores(write(tmp_path, files)) == 1
+
+
+def test_threads_of_one_core_count_once(tmp_path: Path) -> None:
+    siblings = {
+        f"sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list": f"{core % 32},{core % 32 + 32}\n"
+        for core in range(64)
+    }
+    assert physical_cores(write(tmp_path, siblings)) == 32
+    assert physical_cores(tmp_path / "nothing") == 64

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from transforms.encoders.resolve import resolve_encoder
 from transforms.encoders.specification import Preprocessing
 from transforms.errors import ErrorClass
 from transforms.images.decode import DecodedImage
-from transforms.shards import lanes
-from transforms.shards.lanes import DeadLetter, EncodedImage, Lane
+from transforms.shards import decoder
+from transforms.shards.lanes import Lane
+from transforms.shards.outcome import DeadLetter, EncodedImage
+from transforms.shards.tuning import Way
 from transforms.sources.folder import list_folder
 from transforms.sources.reference import ImageReference
 
@@ -59,7 +61,7 @@ def run(root: Path, **options: object) -> tuple[list[EncodedImage], list[DeadLet
     lane = Lane(encoder=encoder, preprocessing=PREPROCESSING, roots=[str(root)], **options)  # type: ignore[arg-type]
     images: list[EncodedImage] = []
     letters: list[DeadLetter] = []
-    for outcome in lane.run(list_folder(str(root))):
+    for outcome in lane.run(list(list_folder(str(root)))):
         if isinstance(outcome, DeadLetter):
             letters.append(outcome)
         else:
@@ -107,7 +109,7 @@ def test_a_network_that_takes_one_image_a_call_is_called_by_who_decoded_it(
     write_folder(tmp_path, per_label=4)
     expected, _, _ = run(tmp_path)
     (tmp_path / "disc" / "0001.jpg").write_bytes(encoded(draw("disc", 0).point(lambda _: 0), "PNG"))
-    means, decode = MeanEncoder(), lanes.decode_image
+    means, decode = MeanEncoder(), decoder.decode_image
     calls: list[tuple[str, str]] = []
 
     def interpret(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -118,7 +120,7 @@ def test_a_network_that_takes_one_image_a_call_is_called_by_who_decoded_it(
         calls.append(("decode", threading.current_thread().name))
         return decode(*arguments)
 
-    monkeypatch.setattr(lanes, "decode_image", decode_noting)
+    monkeypatch.setattr(decoder, "decode_image", decode_noting)
     specification = dataclasses.replace(resolve_encoder(), preprocessing=PREPROCESSING, dimension=3)
     seen: list[tuple[int, float, threading.Thread]] = []
     copied = tmp_path / "stripes" / "0003.jpg"
@@ -127,10 +129,11 @@ def test_a_network_that_takes_one_image_a_call_is_called_by_who_decoded_it(
         preprocessing=PREPROCESSING,
         roots=[str(tmp_path)],
         batch_size=4,
+        ways=[Way(2, 1)],
         known=Index(hashlib.sha256(copied.read_bytes()).hexdigest()),
         observe=lambda size, seconds: seen.append((size, seconds, threading.current_thread())),
     )
-    outcomes = list(lane.run(list_folder(str(tmp_path))))
+    outcomes = list(lane.run(list(list_folder(str(tmp_path)))))
     lane.close()
     (letter,) = (outcome for outcome in outcomes if isinstance(outcome, DeadLetter))
     assert (letter.stage, letter.error.error_class) == ("encode", ErrorClass.MODEL_ERROR)
@@ -144,6 +147,36 @@ def test_a_network_that_takes_one_image_a_call_is_called_by_who_decoded_it(
         assert kinds.replace("decodeencode", "") in ("", "decode")  # what is known is not encoded
     assert [(size, thread) for size, _, thread in seen] == [(1, threading.current_thread())] * 6
     assert all(seconds > 0 for _, seconds, _ in seen)
+
+
+def interpreted(
+    interpret: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]], threads: int
+) -> InterpretedEncoder:
+    specification = dataclasses.replace(resolve_encoder(), preprocessing=PREPROCESSING, dimension=3)
+    return InterpretedEncoder(specification, lambda: interpret, threads=threads)
+
+
+def test_a_thread_decodes_its_images_before_it_encodes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, per_label=4)
+    calls, means, decode = [], MeanEncoder(), decoder.decode_image
+
+    def interpret(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        calls.append("e")
+        return means.encode(pixels) if pixels.any() else np.zeros((1, 3), np.float32)
+
+    def decode_noting(*arguments: Any) -> DecodedImage:
+        calls.append("d")
+        return decode(*arguments)
+
+    encoder = interpreted(interpret, 1)
+    monkeypatch.setattr(decoder, "decode_image", decode_noting)
+    calls.clear()
+    lane = Lane(encoder=encoder, preprocessing=PREPROCESSING, roots=[str(tmp_path)], ways=[Way(1, 4)])
+    (batch,) = lane.run(list(list_folder(str(tmp_path))))
+    lane.close()
+    assert isinstance(batch, list)
+    assert [image.reference for image in batch] == list(list_folder(str(tmp_path)))
+    assert "".join(calls) == "ddddeeeeddeedede"  # turns are shorter at the end
 
 
 def test_known_content_is_copied_not_encoded(tmp_path: Path) -> None:
@@ -160,7 +193,7 @@ def test_known_content_is_copied_not_encoded(tmp_path: Path) -> None:
 
 def test_an_image_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path, per_label=3)
-    decode = lanes.decode_image
+    decode = decoder.decode_image
 
     def slow(data: bytes, *rest: object) -> object:
         if hashlib.sha256(data).hexdigest() == stuck:
@@ -168,9 +201,9 @@ def test_an_image_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: p
         return decode(data, *rest)  # type: ignore[arg-type]
 
     stuck = hashlib.sha256((tmp_path / "disc" / "0001.jpg").read_bytes()).hexdigest()
-    monkeypatch.setattr(lanes, "decode_image", slow)
+    monkeypatch.setattr(decoder, "decode_image", slow)
     started = time.monotonic()
-    images, letters, _ = run(tmp_path, timeout_seconds=0.3, threads=1)
+    images, letters, _ = run(tmp_path, timeout_seconds=0.3, ways=[Way(1, 4)])
     assert time.monotonic() - started < 1.4
     assert [(letter.error.error_class, Path(letter.reference.uri).name) for letter in letters] == [
         (ErrorClass.TIMEOUT, "0001.jpg")
@@ -178,20 +211,50 @@ def test_an_image_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: p
     assert len(images) == 5
 
 
+def test_a_network_that_hangs_costs_its_image_only(tmp_path: Path) -> None:
+    write_folder(tmp_path, per_label=4)
+    black = tmp_path / "disc" / "0001.jpg"
+    black.write_bytes(encoded(draw("disc", 0).point(lambda _: 0), "PNG"))
+    tried = threading.Event()
+    released = threading.Event()
+
+    def interpret(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        if not pixels.any() and tried.is_set():
+            released.wait(20)
+        tried.set()
+        return pixels.mean(axis=(1, 2), dtype=np.float32)
+
+    roots, ways = [str(tmp_path)], [Way(1, 4)]
+    encoder = interpreted(interpret, 1)
+    lane = Lane(encoder=encoder, preprocessing=PREPROCESSING, roots=roots, ways=ways, timeout_seconds=0.3)
+    outcomes = list(lane.run(list(list_folder(str(tmp_path)))))
+    released.set()
+    lane.close()
+    (letter,) = (outcome for outcome in outcomes if isinstance(outcome, DeadLetter))
+    assert (letter.stage, letter.error.error_class) == ("encode", ErrorClass.TIMEOUT)
+    found = [image for outcome in outcomes if isinstance(outcome, list) for image in outcome]
+    assert [image.reference.uri for image in found] == [
+        reference.uri for reference in list_folder(str(tmp_path)) if reference.uri != str(black)
+    ]
+    assert all(image.vector is not None for image in found)
+
+
 def test_no_more_is_decoded_ahead_than_two_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path, per_label=20)
     begun: list[bytes] = []
-    decode = lanes.decode_image
+    decode = decoder.decode_image
 
     def counted(data: bytes, *rest: object) -> object:
         begun.append(data)
         return decode(data, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(lanes, "decode_image", counted)
-    lane = Lane(encoder=MeanEncoder(), preprocessing=PREPROCESSING, roots=[str(tmp_path)], batch_size=4, threads=2)
-    next(lane.run(list_folder(str(tmp_path))))
+    monkeypatch.setattr(decoder, "decode_image", counted)
+    lane = Lane(
+        encoder=MeanEncoder(), preprocessing=PREPROCESSING, roots=[str(tmp_path)], batch_size=4, ways=[Way(2, 1)]
+    )
+    next(lane.run(list(list_folder(str(tmp_path)))))
     time.sleep(0.3)
-    assert len(begun) <= 4 + 2 * 4 + 2
+    assert len(begun) <= 4 + 2 * 4 + 4
     lane.close()
 
 

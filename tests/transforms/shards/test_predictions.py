@@ -12,7 +12,7 @@ import pytest
 from transforms.errors import StoreError
 from transforms.model.decision import FIRST, Decision, SliceThresholds
 from transforms.model.head import Head
-from transforms.shards.lanes import EncodedImage
+from transforms.shards.outcome import EncodedImage
 from transforms.shards.predictions import ImageBatch, count_classes, csv_text, predict, vertex_lines
 from transforms.sources.reference import ImageReference
 from transforms.store.schema import feature_schema, prediction_schema, subset
