@@ -25,9 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run_command(lambda: _run(argv))
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _parser() -> argparse.ArgumentParser:
     words = "The versions of models, the aliases that name them, and their promotion."
-    flags = options.actions_parser("models", words, ACTIONS).parse_args(argv)
+    return options.actions_parser("models", words, ACTIONS)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    flags = _parser().parse_args(argv)
     record = ACTIONS[flags.action][1](flags)
     print_record(record, flags.json, model_words.WORDS[flags.action](record))
     if record.get("refused"):

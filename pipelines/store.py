@@ -29,9 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run_command(lambda: _run(argv))
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _parser() -> argparse.ArgumentParser:
     words = "What a feature store holds, whether it is sound, and its upkeep."
-    flags = options.actions_parser("store", words, ACTIONS).parse_args(argv)
+    return options.actions_parser("store", words, ACTIONS)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    flags = _parser().parse_args(argv)
     record, status = ACTIONS[flags.action][1](flags)
     print_record(record, flags.json, store_words.WORDS[flags.action](record))
     return status
