@@ -105,7 +105,6 @@ def train(configuration: TrainConfiguration) -> dict[str, Any]:
 
     def make() -> ModelDirectory:
         training = _fit(configuration, table, data, digest)
-        configuration.check_accuracy(training.metrics)
         return assemble.publish_training(training, configuration.model, configuration.trust_model)
 
     model, made = configuration.reach(digest, make)
@@ -118,6 +117,7 @@ def _fit(
     started_at = time.time()
     make = outcome.from_stream if configuration.stream.is_beyond(table) else outcome.from_memory
     found = make(table, configuration.fit, configuration.lab, configuration.checks, configuration.remedies)
+    configuration.check_accuracy(found.metrics)
     command = _command(configuration, table.version)
     place, trust = configuration.model, configuration.trust_model
     rows = TableRows(table=table, held_out=bool(found.metrics["held_out"]))
