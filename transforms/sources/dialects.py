@@ -223,10 +223,9 @@ def _recognise_folder(uri: str, given: _Given) -> list[Source]:
             return sources
         if given.dialect:
             raise InputError(f"--input {uri} has none of {', '.join(METADATA_FILES)}, so it is no imagefolder")
-    if given.dialect != "folder" and files and not directories:
-        containers = [file for file in files if given.dialect or container_form(file)]
-        if len(containers) == len(files) or given.dialect:
-            return [_recognise_file(join(uri, file), given) for file in containers]
+    containers = given.dialect != "folder" and files and not directories
+    if containers and (given.dialect or all(map(container_form, files))):
+        return [_recognise_file(join(uri, file), given) for file in files]
     return [_source(uri, "folder", uri, given)]
 
 
