@@ -165,7 +165,7 @@ def _map(seen: _Look) -> Section | None:
     parts = [(seen.new, new), (seen.earlier, earlier)]
 
     def column(values: Callable[[Features], Sequence[Any]]) -> list[Any]:
-        return [values(features)[row] for features, rows in parts if rows for row in rows]
+        return [found for features, rows in parts if rows for found in map(values(features).__getitem__, rows)]
 
     if not new and not earlier:
         return None
