@@ -22,16 +22,30 @@ _HEADER_BYTES = 1024
 _LIST_LEVEL_BITS, _NULL_LEVEL_BITS, _PRESENT = 1, 2, 2
 
 
+def read_lists(source: pa.NativeFile, footer: pq.FileMetaData, group: int, name: str) -> pa.ListArray | None:
+    """Returns a row group's column of vectors; None where Arrow must read it (see read_vectors)."""
+    rows, leaf = footer.row_group(group).num_rows, _leaf(footer, name)
+    if not rows or leaf is None:
+        return None
+    dimension = footer.row_group(group).column(leaf).num_values // rows
+    room = pa.allocate_buffer(4 * rows * dimension)  # is used again, where NumPy asks for fresh pages
+    vectors = np.frombuffer(room, np.float32).reshape(rows, dimension)
+    if not read_vectors(source, footer, group, name, vectors):
+        return None
+    offsets = np.arange(rows + 1, dtype=np.int32) * dimension
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.reshape(-1)))
+
+
 def read_vectors(source: pa.NativeFile, footer: pq.FileMetaData, group: int, name: str, vectors: np.ndarray) -> bool:
     """Fills ``vectors``, ``float32[rows, dimension]``, with a row group's column of lists.
 
     Returns:
       False when the column is stored in another way, has nulls or lists of another length: Arrow must read it.
     """
-    leaves = [index for index in range(footer.num_columns) if footer.schema.column(index).path.startswith(f"{name}.")]
-    if len(leaves) != 1:
+    leaf = _leaf(footer, name)
+    if leaf is None:
         return False
-    chunk, kind = footer.row_group(group).column(leaves[0]), footer.schema.column(leaves[0])
+    chunk, kind = footer.row_group(group).column(leaf), footer.schema.column(leaf)
     levels = (kind.max_repetition_level, kind.max_definition_level)
     stored = (chunk.physical_type, chunk.compression, chunk.has_dictionary_page, chunk.num_values)
     if levels != (1, _PRESENT) or stored != ("FLOAT", "UNCOMPRESSED", False, vectors.size):
@@ -42,6 +56,12 @@ def read_vectors(source: pa.NativeFile, footer: pq.FileMetaData, group: int, nam
         return _copy_pages(data, vectors.reshape(-1), vectors.shape[1])
     except (IndexError, KeyError, ValueError):
         return False
+
+
+def _leaf(footer: pq.FileMetaData, name: str) -> int | None:
+    """Returns the place of a list column's values; None when it is no list of values."""
+    leaves = [index for index in range(footer.num_columns) if footer.schema.column(index).path.startswith(f"{name}.")]
+    return leaves[0] if len(leaves) == 1 else None
 
 
 def _copy_pages(data: memoryview, values: np.ndarray, dimension: int) -> bool:

@@ -21,7 +21,7 @@ from transforms.errors import StoreError
 from transforms.files.filesystem import open_filesystem
 from transforms.machine.cores import usable_cores
 from transforms.store.delta import DataFile, one_line
-from transforms.store.pages import read_vectors
+from transforms.store.pages import read_lists, read_vectors
 from transforms.store.schema import conform, feature_schema, subset
 from transforms.store.table import FeatureTable
 
@@ -217,8 +217,24 @@ def read_file(
     with file_errors(path), root.open_input_file(path) as source:
         file = pq.ParquetFile(source)
         groups = [group for group in range(file.num_row_groups) if selection.may_match(file.metadata, group)]
-        for batch in file.iter_batches(batch_rows, row_groups=groups, columns=read.names, use_threads=False):
-            yield from _selected(pa.Table.from_batches([batch]), read, selection, columns).to_batches()
+        for found in _read_groups(source, file, groups, read.names, batch_rows):
+            yield from _selected(found, read, selection, columns).to_batches()
+
+
+def _read_groups(
+    source: pa.NativeFile, file: pq.ParquetFile, groups: Sequence[int], names: Sequence[str], batch_rows: int
+) -> Iterator[pa.Table]:
+    """Yields at most ``batch_rows`` rows at a time; the vectors of row groups so small come from their pages."""
+    others = [name for name in names if name != "embedding"]
+    for group in groups:
+        small = "embedding" in names and file.metadata.row_group(group).num_rows <= batch_rows
+        vectors = read_lists(source, file.metadata, group, "embedding") if small else None
+        if vectors is not None:
+            found = file.read_row_group(group, columns=others, use_threads=False)
+            yield pa.table({"embedding": vectors, **dict(zip(others, found.select(others).columns, strict=True))})
+            continue
+        for batch in file.iter_batches(batch_rows, row_groups=[group], columns=names, use_threads=False):
+            yield pa.Table.from_batches([batch])
 
 
 def read_row_group(file: pq.ParquetFile, group: int, columns: Sequence[str], selection: Selection) -> pa.Table:

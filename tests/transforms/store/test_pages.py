@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.transforms.store import builders
-from transforms.store.pages import read_vectors
+from transforms.store import read as read_module
+from transforms.store.pages import read_lists, read_vectors
 from transforms.store.read import read_features
 
 ELEMENT = pa.field("element", pa.float32(), nullable=False)
@@ -72,6 +73,49 @@ def test_damaged_pages_are_no_traceback(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         found = read(path, 8)
         assert found is None or not np.isnan(found).any()
+
+
+def test_a_stream_of_a_table_is_the_same_by_either_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row groups of 1,024 rows and the rest of them; those larger than a batch are Arrow's, to bound the memory."""
+    table = builders.make_table(tmp_path)
+    table.append("run", [builders.write_part(table, range(1100))])
+    file = read_module.FeatureTable.open(table.path).data_files()[0].uri
+    taken: list[int] = []
+
+    def watched(*arguments: Any) -> pa.ListArray | None:
+        found = read_lists(*arguments)
+        taken.append(-1 if found is None else len(found))
+        return found
+
+    def stream() -> list[pa.Table]:
+        wanted = {"all": table.schema.names, "some": ["labels", "embedding"], "vectors": ["embedding"]}
+        read = [pa.Table.from_batches(read_module.read_file(file, names)) for names in wanted.values()]
+        return [*read, pa.Table.from_batches(read_module.read_file(file, ["embedding", "split"], splits=["test"]))]
+
+    monkeypatch.setattr(read_module, "read_lists", watched)
+    direct = stream()
+    assert taken == [1024, 76] * 4
+    assert next(read_module.read_file(file, ["embedding"], 1000)).num_rows == 1000
+    assert taken == [1024, 76] * 4, "one of 1,024 rows was read at once"
+    monkeypatch.setattr(read_module, "read_lists", lambda *_: None)
+    for one, other in zip(direct, stream(), strict=True):
+        assert one.schema.equals(other.schema)
+        assert one.equals(other)
+
+
+def test_lists_are_those_that_were_written(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", [[1.0, 2.0]] * 3)
+    with pa.OSFile(str(path)) as source:
+        found = read_lists(source, pq.read_metadata(path), 0, "embedding")
+        assert found is not None
+        assert found.to_pylist() == [[1.0, 2.0]] * 3
+        assert read_lists(source, pq.read_metadata(path), 0, "number") is None
+    for name, lists in {"empty": [], "uneven": [[1.0], [1.0, 2.0, 3.0]], "odd": [[1.0], [1.0, 2.0]]}.items():
+        path = write(tmp_path / name, lists, row_group_size=3)
+        table = pq.ParquetFile(path)
+        with pa.OSFile(str(path)) as source:
+            for group in range(table.num_row_groups):
+                assert read_lists(source, table.metadata, group, "embedding") is None
 
 
 def test_a_table_reads_the_same_by_either_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
