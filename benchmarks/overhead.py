@@ -53,7 +53,7 @@ def nothing_to_do() -> Iterator[None]:
         for module in ("shards.embedder", "encoders.engines", "commit_parts"):
             stack.enter_context(mock.patch(f"transforms.{module}.load_encoder", load))
         stack.enter_context(mock.patch("transforms.shards.readahead.read_image", _address))
-        stack.enter_context(mock.patch("transforms.shards.lanes.decode_image", decode))
+        stack.enter_context(mock.patch("transforms.shards.decoder.decode_image", decode))
         yield
 
 
