@@ -22,7 +22,7 @@ from transforms.files.threads import map_in_threads
 from transforms.measures.remarks import plural
 from transforms.shards.comparison import compare_stored
 from transforms.shards.embedder import EmbedOptions
-from transforms.shards.record import allowed_failures, cost_of_work, summarise
+from transforms.shards.record import allowed_failures, cost_of_work, peak_memory_mb, summarise
 from transforms.shards.shard import ShardResult
 from transforms.shards.workspace import Workspace
 from transforms.store.dead_letters import publish_dead_letters
@@ -150,6 +150,7 @@ def _describe_encoder(embed: EmbedOptions, parts: Sequence[Part], record: Mappin
         described["cosine_to_tensorflow"] = compare_stored(
             specification, files, embed.roots, record["seconds"], embed.trust_model
         )
+        described["peak_memory_mb"] = max(record["peak_memory_mb"], peak_memory_mb())
     return described
 
 

@@ -72,6 +72,10 @@ def test_int8_from_images_to_predictions(
     long = comparison.compare_stored(table.specification, files, [str(photos)], comparison.WORTH_SECONDS)
     assert (asked, long["with"]) == ([32], "tensorflow")
     np.testing.assert_allclose(long["mean"], compared["mean"], atol=1e-4)
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "usable_memory", lambda: comparison.WORTH_MEMORY - 1)
+        little = comparison.compare_stored(table.specification, files, [str(photos)], comparison.WORTH_SECONDS)
+    assert (asked, little["with"]) == ([32], "litert in float32")
     for engine, name in (("openvino", "litert in float32"), ("litert", "tensorflow")):
         exact = dataclasses.replace(conversion.reference(table.specification), engine=engine)
         assert comparison.compare_stored(exact, files, [str(photos)], 119.0)["with"] == name

@@ -6,7 +6,7 @@ import functools
 import pickle
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ from pipelines import embed
 from tests.photographs import write_folder
 from transforms.embed_shards import OneAProcess
 from transforms.shards import embedder, work
+from transforms.shards.tuning import Way
 from transforms.shards.work import cores_of_process
 
 
@@ -106,9 +107,9 @@ def test_the_network_and_the_decoders_have_the_share_of_their_process(
         seen.append((threads, 0))
         return load(*arguments, threads=threads, **others)
 
-    def lane_and_tell(*, threads: int, **others: Any) -> Any:
-        seen.append((None, threads))
-        return lane(threads=threads, **others)
+    def lane_and_tell(*, ways: Sequence[Way], **others: Any) -> Any:
+        seen.append((None, ways[0].threads))
+        return lane(ways=ways, **others)
 
     monkeypatch.setattr(work, "usable_cores", lambda: 8)
     monkeypatch.setattr(embedder, "load_encoder", load_and_tell)

@@ -18,6 +18,7 @@ from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import EncoderError, ImageError, StoreError
 from transforms.images.decode import decode_image
 from transforms.images.limits import DEFAULT_LIMITS
+from transforms.machine.memory import usable_memory
 from transforms.sources.read import read_image
 from transforms.store.read import read_file
 
@@ -26,6 +27,9 @@ IMAGES = 32
 
 WORTH_SECONDS = 120.0
 """How long a run must take to have TensorFlow loaded for it, which takes six seconds: at most 5 %."""
+
+WORTH_MEMORY = 4 << 30
+"""Bytes that the process may use for that: TensorFlow takes one of these gigabytes."""
 
 FILES = 8
 """Parts that they are taken from at most."""
@@ -40,9 +44,9 @@ def compare_stored(
 ) -> dict[str, Any]:
     """Reads some images of a run again and compares their stored vectors.
 
-    A short run does not load TensorFlow. It is compared with the network in float32 on LiteRT, which is itself compared
-    with TensorFlow on the golden images; where that is what computes, on the golden images alone. So is a run whose
-    images lie in containers, or have changed meanwhile.
+    A short run, or one with little memory, does not load TensorFlow. It is compared with the network in float32 on
+    LiteRT, which is itself compared with TensorFlow on the golden images; where that is what computes, on the golden
+    images alone. So is a run whose images lie in containers, or have changed meanwhile.
 
     Args:
       specification: of the encoder.
@@ -62,7 +66,7 @@ def compare_stored(
         "with": "tensorflow",
     }
     exact = dataclasses.replace(reference(specification), engine="litert")
-    by_tensorflow = seconds >= WORTH_SECONDS
+    by_tensorflow = seconds >= WORTH_SECONDS and usable_memory() >= WORTH_MEMORY
     if specification.engine == "tensorflow" or (specification == exact and not by_tensorflow):
         return golden
     try:
@@ -72,7 +76,7 @@ def compare_stored(
         if by_tensorflow:
             expected, name = encode_by_tensorflow(specification, pixels, trust_model), "tensorflow"
         else:
-            expected, name = load_encoder(exact, trust_model=trust_model).encode(pixels), "litert in float32"
+            expected, name = load_encoder(exact, trust_model=trust_model, threads=1).encode(pixels), "litert in float32"
     except (EncoderError, StoreError, OSError):  # a figure for the record is not worth a run
         return golden
     return {
