@@ -110,7 +110,6 @@ class Bench:
 
 
 STEPS: dict[str, Callable[[Bench], None]] = {
-    "parts": measurements.measure_parts,
     "jobs": measurements.measure_jobs,
     "large": measurements.measure_large,
     "overhead": measurements.measure_overhead,

@@ -20,9 +20,9 @@ from transforms.store.files import WORK
 
 OURS, SAME, RECOMMENDED = "heliograph", "same network", "as documented"
 PEERS = {
-    "Beam RunInference": ("beam", "beam_run_inference"),
-    "Ray Data": ("ray", "ray_data"),
     "Daft": ("daft", "daft_frame"),
+    "Ray Data": ("ray", "ray_data"),
+    "Beam RunInference": ("beam", "beam_run_inference"),
     "tf.data": ("tensorflow", "tensorflow_data"),
     "Keras predict": ("tensorflow", "keras_predict"),
 }
@@ -30,9 +30,9 @@ PEERS = {
 
 ENGINES = (
     ("litert", "float32"),
-    ("openvino", "float32"),
     ("openvino", "bfloat16"),
     ("litert", INT8),
+    ("openvino", "float32"),
     ("tensorflow", "float32"),
 )
 TOTAL = 5_000

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,76 +28,113 @@ PEER_IMAGES = {(jobs.SAME, "Ray Data"): 3_000, (jobs.SAME, "Daft"): 3_000}
 OTHER_IMAGES = {jobs.OURS: 1_200, jobs.SAME: 1_200, jobs.RECOMMENDED: 600}
 
 
+Way = tuple[str, str, Callable[[], dict[str, Any]]]
+"""A step, a name, and what measures it."""
+
+
 def module(name: str, *words: str, environment: dict[str, str] | None = None, timeout: float = 600) -> Any:
     """Runs a script of this package in a process of its own; returns the JSON of its last line."""
     command = [sys.executable, "-m", f"benchmarks.{name}", *words]
     return json.loads(processes.run(command, environment=environment, timeout=timeout).output.splitlines()[-1])
 
 
-def measure_parts(bench: Bench) -> None:
-    """Decoding at each size, drafted and in full; the network by engine on one core and on all; the loop."""
-    ways: list[tuple[str, list[str]]] = []
-    for size, (count, drawn) in SIZES.items():
-        photos = str(bench.photographs(size, count, drawn))
-        ways.append((f"decode {size}", ["decode", "--images", photos]))
-        ways.append((f"decode {size} in full", ["decode", "--images", photos, "--exact"]))
-    photos = str(bench.photographs(photographs.SMALL, *SIZES[photographs.SMALL]))
-    some = str(bench.photographs(photographs.SMALL, 800, 0))
-    cores = len(os.sched_getaffinity(0))
-    for engine, precision in bench.engines():
-        words = ["--engine", engine, "--precision", precision]
-        words += ["--store", str(bench.calibrated_store())] if precision == INT8 else []
-        for used in sorted({1, cores}):
-            name = f"network {engine} {precision} on {used}"
-            ways.append((name, ["encode", "--images", photos, "--cores", str(used), *words]))
-        output = ["--output", str(bench.directory / "loop.parquet")]
-        ways.append((f"loop {engine} {precision}", ["loop", "--images", some, *words, *output]))
-    for name, words in bench.in_turn(ways):
-        try:
-            bench.add("parts", name, module("parts", *words, "--seconds", "0.2" if bench.quick else "1.2"))
-        except processes.Failed as error:
-            bench.miss(name, str(error)[-200:])
-
-
 def measure_jobs(bench: Bench) -> None:
-    """Our job and the peers', in turn; what fails is told, and is not run again."""
-    ways = list_jobs(bench)
-    reference: dict[str, Any] = {}
-    jobs.measure(ways[0], bench.directory, reference)  # the vectors to compare with, and a warm cache of files
-    failed: set[str] = set()
-    for job in bench.in_turn(ways):
-        name = job.name if job.group == jobs.OURS else f"{job.name}, {job.group}"
-        if name in failed:
+    """Each engine's parts and its job, side by side, and the peers' jobs, in turn; what fails is not run again."""
+    bench.figures.pop("parts", None)
+    ways = list_ways(bench)
+    failed: set[tuple[str, str]] = set()
+    for step, name, measure in bench.in_turn(ways):
+        if (step, name) in failed:
             continue
         try:
-            bench.add("jobs", name, jobs.measure(job, bench.directory, reference))
+            bench.add(step, name, measure())
         except processes.Failed as error:
-            failed.add(name)
+            failed.add((step, name))
             bench.miss(name, str(error).strip().splitlines()[-1][-200:])
 
 
-def list_jobs(bench: Bench) -> list[jobs.Job]:
-    """Returns our jobs and those of the peers that are installed, with as many images as each does in some seconds."""
-
-    def photos(images: int) -> Path:
-        count, drawn = SIZES[photographs.SMALL]
-        bench.photographs(photographs.SMALL, count, drawn)
-        return bench.photographs(photographs.SMALL, images, drawn)
-
-    ways = []
+def list_ways(bench: Bench) -> list[Way]:
+    """Returns what is measured in a round; what a goal compares stands side by side, since the machine drifts."""
+    reference: dict[str, Any] = {}
+    ours: list[list[Way]] = []
     for engine, precision in bench.engines():
-        images = OUR_IMAGES.get(f"{engine} {precision}", OTHER_IMAGES[jobs.OURS])
-        ways.append(jobs.our_job(engine, precision, photos(images), bench.calibrated_store()))
-    keras = save_keras(bench.directory / "encoder.keras")
-    litert = converted_network(resolve_encoder(DEFAULT)).path
+        job = our_job(bench, engine, precision)
+        ours.append([*engine_parts(bench, engine, precision), job_way(job, bench, reference)])
+        if not reference:
+            jobs.measure(job, bench.directory, reference)  # the vectors to compare with, and a warm cache of files
+    same, documented = (
+        [job_way(job, bench, reference) for job in peer_jobs(bench, group)] for group in (jobs.SAME, jobs.RECOMMENDED)
+    )
+    decoded = [way for size in reversed(SIZES) for way in decoding(bench, size)]
+    return [*decoded, *itertools.chain(*ours[:3]), *same, *itertools.chain(*ours[3:]), *documented]
+
+
+def part_way(bench: Bench, name: str, words: Sequence[str]) -> Way:
+    """Returns what measures a part, in a process of its own."""
+    seconds = "0.2" if bench.quick else "1.2"
+    return "parts", name, lambda: module("parts", *words, "--seconds", seconds)
+
+
+def job_way(job: jobs.Job, bench: Bench, reference: dict[str, Any]) -> Way:
+    """Returns what measures a job."""
+    name = job.name if job.group == jobs.OURS else f"{job.name}, {job.group}"
+    return "jobs", name, lambda: jobs.measure(job, bench.directory, reference)
+
+
+def decoding(bench: Bench, size: photographs.Size) -> list[Way]:
+    """Returns decoding of a size on one core, drafted and in full."""
+    photos = str(bench.photographs(size, *SIZES[size]))
+    return [
+        part_way(bench, f"decode {size} in full", ["decode", "--images", photos, "--exact"]),
+        part_way(bench, f"decode {size}", ["decode", "--images", photos]),
+    ]
+
+
+def engine_parts(bench: Bench, engine: str, precision: str) -> list[Way]:
+    """Returns an engine's network on one core and on all, and the loop without Beam."""
+    photos = str(bench.photographs(photographs.SMALL, *SIZES[photographs.SMALL]))
+    words = ["--engine", engine, "--precision", precision]
+    words += ["--store", str(bench.calibrated_store())] if precision == INT8 else []
+    ways = [
+        part_way(
+            bench,
+            f"network {engine} {precision} on {used}",
+            ["encode", "--images", photos, "--cores", str(used), *words],
+        )
+        for used in sorted({1, len(os.sched_getaffinity(0))})
+    ]
+    words += ["--images", str(bench.photographs(photographs.SMALL, 800, 0))]
+    output = ["--output", str(bench.directory / "loop.parquet")]
+    return [*ways, part_way(bench, f"loop {engine} {precision}", ["loop", *words, *output])]
+
+
+def our_job(bench: Bench, engine: str, precision: str) -> jobs.Job:
+    """Returns our job, with as many images as it does in some seconds."""
+    images = OUR_IMAGES.get(f"{engine} {precision}", OTHER_IMAGES[jobs.OURS])
+    return jobs.our_job(engine, precision, small(bench, images), bench.calibrated_store())
+
+
+def peer_jobs(bench: Bench, group: str) -> list[jobs.Job]:
+    """Returns the jobs of the peers that are installed."""
+    if group == jobs.SAME:
+        network = ["--litert", str(converted_network(resolve_encoder(DEFAULT)).path)]
+    else:
+        network = ["--keras", str(save_keras(bench.directory / "encoder.keras"))]
+    found = []
     for name in jobs.PEERS:
         if why := jobs.why_missing(name, bench.environments):
             bench.miss(name, why)
             continue
-        for group, network in ((jobs.SAME, ["--litert", str(litert)]), (jobs.RECOMMENDED, ["--keras", str(keras)])):
-            images = PEER_IMAGES.get((group, name), OTHER_IMAGES[group])
-            ways.append(jobs.peer_job(name, bench.environments, network, group, photos(images)))
-    return ways
+        images = PEER_IMAGES.get((group, name), OTHER_IMAGES[group])
+        found.append(jobs.peer_job(name, bench.environments, network, group, small(bench, images)))
+    return found
+
+
+def small(bench: Bench, images: int) -> Path:
+    """Returns a directory with so many small photographs."""
+    count, drawn = SIZES[photographs.SMALL]
+    bench.photographs(photographs.SMALL, count, drawn)
+    return bench.photographs(photographs.SMALL, images, drawn)
 
 
 def save_keras(path: Path) -> Path:
