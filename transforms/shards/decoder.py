@@ -39,14 +39,17 @@ class StageClock:
 
 
 class Turn:
-    """Files that a thread takes one after the other; which it is at and since when, and what became of them."""
+    """Files that a thread takes one after the other; which it is at and since when, and what became of them.
+
+    ``worked`` counts the images that were decoded and, where the thread encodes as well, encoded, in ``seconds``.
+    """
 
     future: concurrent.futures.Future[None]
 
     def __init__(self, files: Sequence[BegunFile], way: Way) -> None:
         self.files, self.way = files, way
         self.outcomes: list[EncodedImage | DeadLetter] = []
-        self.seconds = 0.0
+        self.worked, self.seconds = 0, 0.0
         self.position = 0
         self._begun, self._over = 0.0, False
         self._lock = threading.Lock()
@@ -157,7 +160,7 @@ class Decoder:
                     yield from self._give_up(turn, window)
                     return
             else:
-                self.tuning.add(turn.way, len(turn.files), turn.seconds)
+                self.tuning.add(turn.way, len(turn.files), turn.worked, turn.seconds)
                 yield from turn.outcomes
                 return
 
@@ -200,7 +203,7 @@ class Decoder:
             decoding = time.perf_counter()
             image = decode_image(data, self.preprocessing, self.limits)
             self.clock.add("decode", decoding)
-            turn.seconds += time.perf_counter() - clock
+            turn.worked, turn.seconds = turn.worked + 1, turn.seconds + time.perf_counter() - clock
         except ImageError as error:
             return DeadLetter(reference=reference, sha256=sha256, stage=stage, error=error)
         except MemoryError as error:

@@ -85,6 +85,7 @@ class Lane(Decoder):
         super()._work(turn)
         if not isinstance(self.encoder, InterpretedEncoder):
             return
+        turn.worked = 0
         for position, image in enumerate(turn.outcomes):
             if isinstance(image, DeadLetter) or (self.known is not None and self.known.knows(image.sha256)):
                 continue
@@ -93,7 +94,7 @@ class Lane(Decoder):
             clock = time.perf_counter()
             failures = list(_encode_or_bisect(self.encoder, [image]))
             image.seconds = time.perf_counter() - clock
-            turn.seconds += image.seconds
+            turn.worked, turn.seconds = turn.worked + 1, turn.seconds + image.seconds
             self.clock.add("encode", clock)
             if self.views_of is None:
                 image.pixels = None

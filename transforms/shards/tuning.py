@@ -11,6 +11,9 @@ IMAGES_IN_TURN = (16, 32, 8)
 TURNS = 4
 """Of each thread in a trial, so that what is still at work when the next begins counts little."""
 
+LEAST_IMAGES = 4
+"""Of a turn that counts; those at a shard's end are shorter."""
+
 TRIALS = 2
 """Of each way, in turn with the others."""
 
@@ -78,24 +81,28 @@ class Tuning:
         """Whether the way stays what it is."""
         return not self._plan
 
-    def add(self, way: Way, images: int, seconds: float) -> None:
-        """Counts a turn that is done; one of fewer images than the way has, at a shard's end, says nothing.
+    def add(self, way: Way, images: int, worked: int, seconds: float) -> None:
+        """Counts a turn that is done.
 
         Args:
           way: in which it was done.
           images: of it.
+          worked: images of it that took all the work; a turn with others, failed or known, says nothing of the way.
           seconds: in which its thread decoded and encoded.
         """
-        if self.settled or images < way.images:
+        if self.settled or images < LEAST_IMAGES:
             return
-        self._paces[way].append(seconds / images / way.threads)
+        if worked == images:
+            self._paces[way].append(seconds / images / way.threads)
         self._turns += way == self.way
         if self._turns >= TURNS * way.threads:
             self._turns, self._plan = 0, self._plan[1:]
             self.way = self._plan[0] if self._plan else self._fastest()
 
     def _fastest(self) -> Way:
-        """Returns the way with the fewest seconds an image, all its threads at work."""
-        mean = {way: sum(paces) / len(paces) for way, paces in self._paces.items()}
-        fastest = min(mean, key=lambda way: mean[way])
-        return fastest if mean[fastest] < mean[self._usual] * (1 - GAIN) else self._usual
+        """Returns the way with the fewest seconds an image, all its threads at work; the usual one where few tell."""
+        told = {way: paces for way, paces in self._paces.items() if len(paces) >= TURNS}
+        mean = {way: sum(paces) / len(paces) for way, paces in told.items()}
+        fastest = min(mean, key=lambda way: mean[way], default=self._usual)
+        usual = mean.get(self._usual, 0.0)
+        return fastest if mean.get(fastest, 0.0) < usual * (1 - GAIN) else self._usual

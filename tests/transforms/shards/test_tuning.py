@@ -15,7 +15,7 @@ def work(tuning: Tuning, seconds: dict[Way, float], turns: int = 1000) -> int:
             break
         way = tuning.way
         images += way.images
-        tuning.add(way, way.images, seconds[way] * way.images)
+        tuning.add(way, way.images, way.images, seconds[way] * way.images)
     return images
 
 
@@ -28,7 +28,7 @@ def test_the_fastest_way_is_kept() -> None:
     assert tuning.way == usual
     assert work(tuning, {usual: 0.010, FAST: 0.009, SLOW: 0.011}) == 2 * (4 * 2) * (16 + 32 + 8)
     assert (tuning.settled, tuning.way) == (True, FAST)
-    tuning.add(SLOW, 8, 0.0)
+    tuning.add(SLOW, 8, 8, 0.0)
     assert tuning.way == FAST
 
 
@@ -49,8 +49,20 @@ def test_fewer_threads_are_kept_where_they_do_more_together() -> None:
 def test_short_turns_say_nothing() -> None:
     tuning = Tuning([Way(2, 16), FAST])
     for _ in range(1000):
-        tuning.add(tuning.way, 15, 0.1)
+        tuning.add(tuning.way, 3, 3, 0.1)
     assert (tuning.settled, tuning.way) == (False, Way(2, 16))
+
+
+def test_images_that_fail_or_are_known_are_no_sign_of_speed() -> None:
+    usual, few = Way(64, 16), Way(32, 16)
+    tuning = Tuning([usual, few])
+    while not tuning.settled:
+        tuning.add(tuning.way, 16, 16 if tuning.way == usual else 15, 16 * (0.02 if tuning.way == usual else 0.001))
+    assert tuning.way == usual
+    tuning = Tuning([usual, few])
+    while not tuning.settled:
+        tuning.add(tuning.way, 16, 15, 0.0)
+    assert tuning.way == usual
 
 
 def test_one_way_is_not_tried() -> None:
