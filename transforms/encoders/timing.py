@@ -89,8 +89,9 @@ def _where() -> str:
 def _read(candidates: Sequence[EncoderSpecification]) -> dict[str, float] | None:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         kept = json.loads(_file(candidates).read_text())
-        if kept["where"] == _where():
-            return {candidate.engine: float(kept["seconds"][candidate.engine]) for candidate in candidates}
+        seconds = {candidate.engine: float(kept["seconds"][candidate.engine]) for candidate in candidates}
+        if kept["where"] == _where() and min(seconds.values()) > 0:
+            return seconds
     return None
 
 

@@ -57,7 +57,15 @@ def test_the_preferred_engine_stays_unless_another_is_faster(machine: Machine) -
     assert timing.fastest([LITERT, OPENVINO]) == (LITERT, "no other engine here is 3% faster")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"where": "another processor", "seconds": {"litert": 1, "openvino": 9}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        json.dumps({"where": "another processor", "seconds": {"litert": 1, "openvino": 9}}),
+        json.dumps({"where": timing._where(), "seconds": {"litert": 1, "openvino": 0}}),
+    ],
+)
 def test_seconds_of_another_machine_do_not_count(machine: Machine, text: str) -> None:
     (conversion.network_directory(LITERT) / "seconds.json").write_text(text)
     assert timing.fastest([LITERT, OPENVINO])[0] == OPENVINO
