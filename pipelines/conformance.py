@@ -14,6 +14,7 @@ from pipelines import cli, encoder_flags, options, runner
 from pipelines.run_record import new_run_id
 from pipelines.same_answer.compare import DIFFERENT, SAME, Check
 from pipelines.same_answer.flow import Flow
+from transforms.encoders import engines
 from transforms.errors import OptionError, WorkError
 from transforms.files.filesystem import check_writable, is_local, join
 from transforms.files.runs import remove_directory
@@ -56,7 +57,8 @@ def _run(argv: Sequence[str] | None) -> int:
     flags, beam_args = options.parse(_parser(), argv)
     if flags.images < FEWEST:
         raise OptionError(f"--images must be {FEWEST} or more, got {flags.images}")
-    runner.check_runner(beam_args)
+    if not runner.works_here(runner.check_runner(beam_args)):
+        flags.engine = engines.settled_elsewhere(flags.engine, flags.precision)  # for the reference as well
     of_encoder = options.Parser()
     encoder_flags.add_encoder_flags(of_encoder)
     with _own_directory(flags.directory, flags.keep) as directory:

@@ -170,6 +170,11 @@ def on_engine(specification: EncoderSpecification, engine: str, precision: str =
     return dataclasses.replace(specification, engine=engine, precision=precision, bias_correction=corrected)
 
 
+def settled_elsewhere(engine: str, precision: str) -> str:
+    """Returns the engine that ``auto`` means in float32 where workers are not on this machine; any other as it is."""
+    return next(iter(PRECISIONS)) if (engine, precision) == (AUTO, "float32") else engine
+
+
 def where_installed(specification: EncoderSpecification) -> EncoderSpecification:
     """Returns a float32 encoder whose engine is not installed here on LiteRT, which sees alike; any other as it is."""
     if specification.precision != "float32" or _is_installed(specification):
