@@ -83,7 +83,7 @@ def _run(argv: Sequence[str] | None) -> int:
         busy = f"this machine is busy (load {load:.1f} on {usable_cores()} cores), the sample's time will be too long"
         print(f"heliograph: note: {busy}", file=sys.stderr)
     sources = inputs.given_input(flags).recognise()
-    specification = encoder_flags.resolve(flags, sources)
+    specification = encoder_flags.resolve(flags, sources, works_here=False)
     sample = time_sample(sources, _embed_options(flags, sources, specification), flags.sample)
     if sample.failed == sample.images:
         raise InputError(f"none of the {sample.images} sampled images can be embedded: {sample.failure_example}")

@@ -26,6 +26,7 @@ from transforms.commit_parts import (
 )
 from transforms.embed_shards import EmbedShards
 from transforms.encoders.calibration import fetch_calibration, publish_calibration
+from transforms.encoders.engines import where_installed
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import TooManyFailuresError
 from transforms.files.filesystem import join
@@ -271,7 +272,7 @@ class ScoreGraph:
         announced = shards | AnnouncePlan(workspace=workspace, run_id=score.run_id, count=count)
         workers = settle_workers(
             pipeline.options,
-            self.model.encoder if self.table is None else None,
+            where_installed(self.model.encoder) if self.table is None else None,
             beside=self.model.path,
             trust_model=score.trust_model,
             accelerator=self.accelerator,

@@ -11,6 +11,7 @@ import numpy as np
 from pipelines.report.table_sample import sample_rows
 from pipelines.training.features import Splits
 from pipelines.training.pixels import Pixels, encode_rows, rows_of
+from transforms.encoders.engines import where_installed
 from transforms.encoders.resolve import load_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import HeliographError, ModelError
@@ -156,7 +157,7 @@ class PixelRows:
             wanted = set(features.image_ids)
             rows = {one.image_id: row for row, one in enumerate(self.pixels.references) if one.image_id in wanted}
             chosen = np.array([rows[image] for image in features.image_ids], np.int64)
-            encoder = load_encoder(found.encoder, trust_model=self.trust_model, beside=found.path)
+            encoder = load_encoder(where_installed(found.encoder), trust_model=self.trust_model, beside=found.path)
             vectors = encode_rows(encoder, self.pixels.array, chosen)
             name = "the model it began with" if self.start else f"version {found.version}"
             return Before(name=name, head=found.head, features=dataclasses.replace(features, embeddings=vectors))

@@ -14,6 +14,7 @@ from pipelines.report.occlusion import evidence
 from pipelines.report.page import Section
 from pipelines.report.thumbnails import SIDE, read_image
 from pipelines.training.network_pictures import overlay
+from transforms.encoders.engines import where_installed
 from transforms.encoders.resolve import load_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import HeliographError
@@ -44,7 +45,7 @@ def heat_maps(
             if data is None:
                 continue
             pixels = decode_image(data, specification.preprocessing).pixels
-            found = evidence(load_encoder(specification, trust_model=trust_model).encode, head, pixels)
+            found = evidence(load_encoder(where_installed(specification), trust_model=trust_model).encode, head, pixels)
         except (HeliographError, OSError, ValueError):
             continue
         entries.append({**image, "heat": _address(overlay(pixels, np.maximum(found, 0)))})
