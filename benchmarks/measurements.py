@@ -55,13 +55,11 @@ def measure_jobs(bench: Bench) -> None:
 
 def list_ways(bench: Bench) -> list[Way]:
     """Returns what is measured in a round; what a goal compares stands side by side, since the machine drifts."""
-    reference: dict[str, Any] = {}
-    ours: list[list[Way]] = []
-    for engine, precision in bench.engines():
-        job = our_job(bench, engine, precision)
-        ours.append([*engine_parts(bench, engine, precision), job_way(job, bench, reference)])
-        if not reference:
-            jobs.measure(job, bench.directory, reference)  # the vectors to compare with, and a warm cache of files
+    reference: dict[str, Any] = {}  # vectors to compare with, of the first job that is measured
+    ours = [
+        [*engine_parts(bench, *engine), job_way(our_job(bench, *engine), bench, reference)]
+        for engine in bench.engines()
+    ]
     same, documented = (
         [job_way(job, bench, reference) for job in peer_jobs(bench, group)] for group in (jobs.SAME, jobs.RECOMMENDED)
     )
@@ -92,7 +90,7 @@ def decoding(bench: Bench, size: photographs.Size) -> list[Way]:
 
 def engine_parts(bench: Bench, engine: str, precision: str) -> list[Way]:
     """Returns an engine's network on one core and on all, and the loop without Beam."""
-    photos = str(bench.photographs(photographs.SMALL, *SIZES[photographs.SMALL]))
+    photos = str(small(bench, SIZES[photographs.SMALL][0]))
     words = ["--engine", engine, "--precision", precision]
     words += ["--store", str(bench.calibrated_store())] if precision == INT8 else []
     ways = [
@@ -103,7 +101,7 @@ def engine_parts(bench: Bench, engine: str, precision: str) -> list[Way]:
         )
         for used in sorted({1, len(os.sched_getaffinity(0))})
     ]
-    words += ["--images", str(bench.photographs(photographs.SMALL, 800, 0))]
+    words += ["--images", str(small(bench, 800))]
     output = ["--output", str(bench.directory / "loop.parquet")]
     return [*ways, part_way(bench, f"loop {engine} {precision}", ["loop", *words, *output])]
 
