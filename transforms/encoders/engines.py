@@ -31,6 +31,9 @@ LEAST_COSINE = 0.99999
 """With TensorFlow's vector of the same golden image: what ``auto`` demands of each."""
 
 
+ALWAYS_INSTALLED = "litert"
+"""What ``auto`` takes in float32 for workers elsewhere, and what scores where a model's own engine is missing."""
+
 FindTable = Callable[[EncoderSpecification], EncoderSpecification | None]
 
 
@@ -98,8 +101,9 @@ def choose_engine(
     if engine == AUTO and device == "auto" and precision == "float32" and has_gpu():
         return Choice(reference(specification), "TensorFlow finds a GPU")
     if engine == AUTO and precision == "float32":
-        candidates = [candidate for candidate in candidates if works_here or candidate.engine != "openvino"]
-        return _first_that_agrees(*_by_speed(list(filter(_is_installed, candidates)), trust_model), trust_model)
+        engines = (ALWAYS_INSTALLED, "tensorflow")
+        candidates = [one for one in candidates if (_is_installed(one) if works_here else one.engine in engines)]
+        return _first_that_agrees(*_by_speed(candidates, trust_model), trust_model)
     return _first_that_agrees(candidates, "", trust_model)
 
 
@@ -172,14 +176,14 @@ def on_engine(specification: EncoderSpecification, engine: str, precision: str =
 
 def settled_elsewhere(engine: str, precision: str) -> str:
     """Returns the engine that ``auto`` means in float32 where workers are not on this machine; any other as it is."""
-    return next(iter(PRECISIONS)) if (engine, precision) == (AUTO, "float32") else engine
+    return ALWAYS_INSTALLED if (engine, precision) == (AUTO, "float32") else engine
 
 
 def where_installed(specification: EncoderSpecification) -> EncoderSpecification:
     """Returns a float32 encoder whose engine is not installed here on LiteRT, which sees alike; any other as it is."""
     if specification.precision != "float32" or _is_installed(specification):
         return specification
-    return on_engine(specification, "litert")
+    return on_engine(specification, ALWAYS_INSTALLED)
 
 
 def golden_difference(specification: EncoderSpecification, trust_model: bool = False) -> Difference:

@@ -43,12 +43,17 @@ def fastest(candidates: Sequence[EncoderSpecification], trust_model: bool = Fals
       trust_model: loads models that carry code as well.
     """
     seconds = _read(candidates) or _measure(candidates, trust_model)
-    first, *others = candidates
-    for candidate in others:
-        ratio = seconds[first.engine] / seconds[candidate.engine]
-        if ratio > 1 + GAIN:
-            return candidate, f"{ratio:.2f} times as fast here as {first.engine}"
-    return first, f"no other engine here is {GAIN:.0%} faster"
+    first = candidates[0]
+    best = min(candidates, key=lambda candidate: seconds[candidate.engine])
+    ratio = seconds[first.engine] / seconds[best.engine]
+    if ratio <= 1 + GAIN:
+        best = first
+    for candidate in candidates:
+        if candidate != best:
+            forget_encoder(candidate)
+    if best == first:
+        return first, f"no other engine here is {GAIN:.0%} faster"
+    return best, f"{ratio:.2f} times as fast here as {first.engine}"
 
 
 def _measure(candidates: Sequence[EncoderSpecification], trust_model: bool) -> dict[str, float]:
@@ -61,8 +66,6 @@ def _measure(candidates: Sequence[EncoderSpecification], trust_model: bool) -> d
             break
         for engine, encoder in encoders.items():
             seconds[engine] = min(seconds[engine], _seconds_of_call(encoder, image))
-    for candidate in candidates:
-        forget_encoder(candidate)
     _keep(candidates, seconds)
     return seconds
 

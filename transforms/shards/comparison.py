@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from transforms.encoders.conversion import encode_by_tensorflow, reference
 from transforms.encoders.difference import difference
 from transforms.encoders.encoder import Pixels, Vectors
-from transforms.encoders.engines import golden_difference
+from transforms.encoders.engines import ALWAYS_INSTALLED, golden_difference, on_engine
 from transforms.encoders.resolve import load_encoder
 from transforms.encoders.specification import EncoderSpecification
 from transforms.errors import EncoderError, ImageError, StoreError
@@ -65,7 +64,7 @@ def compare_stored(
         "of": "the golden images",
         "with": "tensorflow",
     }
-    exact = dataclasses.replace(reference(specification), engine="litert")
+    exact = on_engine(reference(specification), ALWAYS_INSTALLED)
     by_tensorflow = seconds >= WORTH_SECONDS and usable_memory() >= WORTH_MEMORY
     if specification.engine == "tensorflow" or (specification == exact and not by_tensorflow):
         return golden

@@ -113,7 +113,6 @@ class ShardEmbedder:
         self._work = ShardWork(
             workspace=workspace, heartbeat=heartbeat, run_id=options.run_id, cores=cores_of_process(options.processes)
         )
-        self._lane: Lane | None = None
 
     def _load_lane(self, contents: Sequence[Run]) -> Lane:
         """Loads what the first shard needs that is not finished; a night with nothing new needs no network."""
@@ -138,15 +137,14 @@ class ShardEmbedder:
         done = self._work.resume(shard.name, len(shard.references))
         if done is not None:
             return done
-        if self._lane is None:
-            self._lane = self._work.lane = self._load_lane(contents)
+        if self._work.lane is None:
+            self._work.lane = self._load_lane(contents)
         sink = _FeatureSink(self._options, self._work.workspace.attempt_name(shard.name), shard.replaced_ids)
-        return self._work.do(shard.name, self._lane.run(shard.references), sink)
+        return self._work.do(shard.name, self._work.lane.run(shard.references), sink)
 
     def close(self) -> None:
         """Lets the threads go."""
-        if self._lane is not None:
-            self._lane.close()
+        self._work.close()
 
 
 class _FeatureSink:

@@ -116,7 +116,6 @@ class ShardPredictor:
         self._work = ShardWork(
             workspace=workspace, heartbeat=heartbeat, run_id=options.run_id, cores=cores_of_process(options.processes)
         )
-        self._lane: Lane | None = None
 
     def score(self, shard: Shard) -> ShardResult:
         """Scores the images of a shard: read, decode, encode, head."""
@@ -125,9 +124,9 @@ class ShardPredictor:
         done = self._work.resume(shard.name, len(shard.references), unchanged)
         if done is not None:
             return done
-        if self._lane is None:
-            self._lane = self._work.lane = self._load_lane()
-        return self._do(shard.name, self._pixel_batches(self._lane, shard))
+        if self._work.lane is None:
+            self._work.lane = self._load_lane()
+        return self._do(shard.name, self._pixel_batches(self._work.lane, shard))
 
     def score_stored(self, name: str, data_file: str, images: int) -> ShardResult:
         """Scores the images of one data file of a feature table, not their views: head only."""
@@ -143,8 +142,7 @@ class ShardPredictor:
 
     def close(self) -> None:
         """Lets the threads go."""
-        if self._lane is not None:
-            self._lane.close()
+        self._work.close()
 
     def _load_lane(self) -> Lane:
         options, specification = self._options, where_installed(self.model.encoder)

@@ -19,7 +19,8 @@ from transforms.errors import PlaceError
 from transforms.files.filesystem import join
 from transforms.machine.cores import physical_cores, usable_cores
 from transforms.machine.memory import usable_memory
-from transforms.shards.decoder import Decoder, StageClock
+from transforms.shards.decoder import StageClock
+from transforms.shards.lanes import Lane
 from transforms.shards.outcome import DeadLetter
 from transforms.shards.record import peak_memory_mb
 from transforms.shards.shard import ShardResult
@@ -129,7 +130,7 @@ class ShardWork:
     run_id: str
     cores: int = dataclasses.field(default_factory=usable_cores)
     clock: StageClock = dataclasses.field(default_factory=StageClock)
-    lane: Decoder | None = None
+    lane: Lane | None = None
     _started: float | None = dataclasses.field(default=None, init=False)
 
     @property
@@ -145,6 +146,11 @@ class ShardWork:
             "images_at_once": self.lane.batch_size,
             "settled": int(self.lane.tuning.settled),
         }
+
+    def close(self) -> None:
+        """Lets the lane's threads go."""
+        if self.lane is not None:
+            self.lane.close()
 
     def resume(self, name: str, images: int, unchanged: bool = True) -> ShardResult | None:
         """Returns the result of a shard that an earlier attempt finished; else its core-seconds begin.
